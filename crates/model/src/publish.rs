@@ -1,0 +1,284 @@
+//! From a node to its records: the one place that says what a node publishes (design, PUB-1 to PUB-9).
+//!
+//! The same chain (NAPTR → SRV → addresses, TLSA) stands at the node's own name when that lies in a zone we serve, and
+//! below the peers zone always; its numbers stand in the ENUM zone. Start at [`records`].
+
+use crate::name::{DomainName, InvalidName};
+use crate::node::{Node, NumberClaim, Target};
+use crate::record::{Naptr, OwnerName, Record, RecordData, Srv, Tlsa};
+
+/// The service and protocol labels of SIP over TLS (RFC 3263 4.1).
+pub const SIPS_TCP: [&str; 2] = ["_sips", "_tcp"];
+/// ORDER and PREFERENCE of a node's one NAPTR.
+pub const SIP_NAPTR_RANK: (u16, u16) = (10, 10);
+/// ORDER and PREFERENCE of a number's one NAPTR (ENUM-70).
+pub const ENUM_NAPTR_RANK: (u16, u16) = (100, 10);
+/// Largest answer that every SIP server can read: sofia-sip and baresip send no EDNS and never retry over TCP.
+pub const MAX_ANSWER: usize = 512;
+
+/// Where a node's records go.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    /// Whether the node's domain lies in a zone that we serve: its records then stand at its own name.
+    pub own_zone: bool,
+    /// The peers zone's apex: every node's records stand below it too.
+    pub peers_zone: Option<&'a DomainName>,
+    /// The ENUM zone's apex.
+    pub number_zone: Option<&'a DomainName>,
+}
+
+/// All records of `node`, in the order NAPTR, SRV, addresses, TLSA, then the peers zone's, then the numbers'.
+///
+/// Numbers are left out when there is no ENUM zone.
+///
+/// # Errors
+///
+/// [`RecordSetError`] when a name gets too long or an answer too large: use shorter names or fewer targets.
+pub fn records(node: &Node, places: &Places<'_>) -> Result<Vec<Record>, RecordSetError> {
+    let mut records = Vec::with_capacity(16);
+    if places.own_zone {
+        push_chain(&mut records, node, None, true)?;
+    }
+    if let Some(peers) = places.peers_zone {
+        push_chain(&mut records, node, Some(peers), !places.own_zone)?;
+    }
+    if let Some(apex) = places.number_zone {
+        for claim in &node.numbers {
+            let (digits, wildcard) = match claim {
+                NumberClaim::Number { number, .. } => (number.digits(), false),
+                NumberClaim::Block(block) => (block.digits(), true),
+            };
+            let name = digits.owner_name(apex).map_err(RecordSetError::Name)?;
+            let data = RecordData::Naptr(number_naptr(node.domain(), claim));
+            records.push(Record { owner: OwnerName { name, wildcard }, ttl: node.ttl, data });
+        }
+    }
+    check_sizes(&records)?;
+    Ok(records)
+}
+
+/// The NAPTR that maps a claim's numbers to a URI at `domain` (RFC 6116 3.4; ENUM-71, ENUM-75).
+#[must_use]
+pub fn number_naptr(domain: &DomainName, claim: &NumberClaim) -> Naptr {
+    let regexp = match claim {
+        NumberClaim::Number { uri: Some(uri), .. } => format!("!^.*$!{uri}!"),
+        NumberClaim::Number { number, uri: None } => format!("!^.*$!sip:{number}@{domain}!"),
+        // The group hands the whole number on, plus included, so that one record serves the block.
+        NumberClaim::Block(_) => format!(r"!^(.*)$!sip:\1@{domain}!"),
+    };
+    Naptr {
+        order: ENUM_NAPTR_RANK.0,
+        preference: ENUM_NAPTR_RANK.1,
+        flags: "u".into(),
+        services: "E2U+sip".into(),
+        regexp: regexp.into(),
+        replacement: None,
+    }
+}
+
+/// The name of a target's host in the records below `suffix`: foreign hosts whose addresses we publish move below
+/// the suffix, because nobody else may have records for them; all others keep their own name.
+fn host_name(target: &Target, suffix: Option<&DomainName>, moved: bool) -> Result<DomainName, RecordSetError> {
+    match suffix {
+        Some(suffix) if moved && !target.addresses.is_empty() => target.host.under(suffix).map_err(RecordSetError::Name),
+        _ => Ok(target.host.clone()),
+    }
+}
+
+fn push_chain(
+    records: &mut Vec<Record>,
+    node: &Node,
+    suffix: Option<&DomainName>,
+    with_hosts: bool,
+) -> Result<(), RecordSetError> {
+    let domain = match suffix {
+        Some(suffix) => node.domain().under(suffix).map_err(RecordSetError::Name)?,
+        None => node.domain().clone(),
+    };
+    let service = domain.prefixed(&SIPS_TCP).map_err(RecordSetError::Name)?;
+    let mut push = |owner: DomainName, data| records.push(Record { owner: owner.into(), ttl: node.ttl, data });
+    push(
+        domain,
+        RecordData::Naptr(Naptr {
+            order: SIP_NAPTR_RANK.0,
+            preference: SIP_NAPTR_RANK.1,
+            flags: "s".into(),
+            services: "SIPS+D2T".into(),
+            regexp: "".into(),
+            replacement: Some(service.clone()),
+        }),
+    );
+    for target in node.targets() {
+        let host = host_name(target, suffix, with_hosts)?;
+        push(
+            service.clone(),
+            RecordData::Srv(Srv {
+                priority: target.priority,
+                weight: target.weight,
+                port: target.port.get(),
+                target: Some(host),
+            }),
+        );
+    }
+    if !with_hosts {
+        return Ok(());
+    }
+    for (index, target) in node.targets().iter().enumerate() {
+        if target.addresses.is_empty() {
+            continue;
+        }
+        let host = host_name(target, suffix, with_hosts)?;
+        // Two targets on one host share its addresses (Node::new saw to it that they agree).
+        if node.targets()[..index].iter().all(|earlier| earlier.host != target.host) {
+            for address in &target.addresses {
+                let data = match address {
+                    std::net::IpAddr::V4(v4) => RecordData::A(*v4),
+                    std::net::IpAddr::V6(v6) => RecordData::Aaaa(*v6),
+                };
+                push(host.clone(), data);
+            }
+        }
+        let port_label = format!("_{}", target.port);
+        for key in &node.keys {
+            let owner = host.prefixed(&[&port_label, "_tcp"]).map_err(RecordSetError::Name)?;
+            push(owner, RecordData::Tlsa(Tlsa { usage: key.holder.tlsa_usage(), sha256: key.sha256 }));
+        }
+    }
+    Ok(())
+}
+
+/// Header, question, and each record of one RRset with its owner compressed to two octets (RFC 1035 4.1.4).
+fn check_sizes(records: &[Record]) -> Result<(), RecordSetError> {
+    for (index, first) in records.iter().enumerate() {
+        let same_set = |record: &&Record| {
+            record.owner == first.owner && record.data.type_name() == first.data.type_name()
+        };
+        if records[..index].iter().any(|earlier| same_set(&earlier)) {
+            continue;
+        }
+        let answers: usize = records[index..].iter().filter(same_set).map(|r| 12 + r.data.wire_len()).sum();
+        let size = 12 + first.owner.wire_len() + 4 + answers;
+        if size > MAX_ANSWER {
+            return Err(RecordSetError::TooLarge { owner: first.owner.clone(), kind: first.data.type_name(), size });
+        }
+        // A character string is at most 255 octets (ENUM-76).
+        if let RecordData::Naptr(naptr) = &first.data
+            && naptr.regexp.len() > 255
+        {
+            return Err(RecordSetError::LongRegexp { owner: first.owner.clone(), size: naptr.regexp.len() });
+        }
+    }
+    Ok(())
+}
+
+/// Why a node cannot be published although each of its parts is valid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordSetError {
+    /// A name made from the node's would pass 255 octets.
+    #[error("a name made from the node's names is too long: use a shorter domain or host name")]
+    Name(#[source] InvalidName),
+    /// An answer that many SIP servers could not read.
+    #[error(
+        "the {kind} answer at {owner} would take {size} octets; SIP servers that send no EDNS read at most \
+         {MAX_ANSWER}: use fewer targets or addresses, or shorter host names"
+    )]
+    TooLarge {
+        /// Where.
+        owner: OwnerName,
+        /// The record type.
+        kind: &'static str,
+        /// Octets that the answer would take.
+        size: usize,
+    },
+    /// A substitution expression over 255 octets.
+    #[error("the regexp at {owner} would take {size} octets, at most 255 fit: use a shorter uri or domain")]
+    LongRegexp {
+        /// Where.
+        owner: OwnerName,
+        /// Octets that it would take.
+        size: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::{KeyHolder, KeyPin, NodeParts};
+    use crate::number::{E164Number, NumberBlock};
+    use std::num::NonZeroU16;
+
+    fn name(text: &str) -> DomainName {
+        DomainName::parse(text).unwrap()
+    }
+
+    fn target(host: &str, addresses: &[&str]) -> Target {
+        Target {
+            host: name(host),
+            port: NonZeroU16::new(5061).unwrap(),
+            priority: 10,
+            weight: 0,
+            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+        }
+    }
+
+    fn lines(parts: NodeParts, own_zone: bool) -> Vec<String> {
+        let peers = name("peers.ostn.test");
+        let numbers = name("e164.ostn.test");
+        let places = Places { own_zone, peers_zone: Some(&peers), number_zone: Some(&numbers) };
+        records(&Node::new(parts).unwrap(), &places).unwrap().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn node_in_our_zone() {
+        let mut parts = NodeParts::new(
+            name("debug.ostel.me"),
+            vec![target("sip.debug.ostel.me", &["192.0.2.1", "2001:db8::1"]), target("sip.provider.example", &[])],
+        );
+        parts.keys.push(KeyPin { holder: KeyHolder::Node, sha256: [1; 32] });
+        parts.numbers = vec![
+            NumberClaim::Number { number: E164Number::parse("+15550101").unwrap(), uri: None },
+            NumberClaim::Block(NumberBlock::parse("+155502").unwrap()),
+        ];
+        let pin = "01".repeat(32);
+        assert_eq!(
+            lines(parts, true),
+            [
+                r#"debug.ostel.me. 60 IN NAPTR 10 10 "s" "SIPS+D2T" "" _sips._tcp.debug.ostel.me."#.to_owned(),
+                "_sips._tcp.debug.ostel.me. 60 IN SRV 10 0 5061 sip.debug.ostel.me.".into(),
+                "_sips._tcp.debug.ostel.me. 60 IN SRV 10 0 5061 sip.provider.example.".into(),
+                "sip.debug.ostel.me. 60 IN A 192.0.2.1".into(),
+                "sip.debug.ostel.me. 60 IN AAAA 2001:db8::1".into(),
+                format!("_5061._tcp.sip.debug.ostel.me. 60 IN TLSA 3 1 1 {pin}"),
+                r#"debug.ostel.me.peers.ostn.test. 60 IN NAPTR 10 10 "s" "SIPS+D2T" "" _sips._tcp.debug.ostel.me.peers.ostn.test."#.into(),
+                "_sips._tcp.debug.ostel.me.peers.ostn.test. 60 IN SRV 10 0 5061 sip.debug.ostel.me.".into(),
+                "_sips._tcp.debug.ostel.me.peers.ostn.test. 60 IN SRV 10 0 5061 sip.provider.example.".into(),
+                r#"1.0.1.0.5.5.5.1.e164.ostn.test. 60 IN NAPTR 100 10 "u" "E2U+sip" "!^.*$!sip:+15550101@debug.ostel.me!" ."#.into(),
+                r#"*.2.0.5.5.5.1.e164.ostn.test. 60 IN NAPTR 100 10 "u" "E2U+sip" "!^(.*)$!sip:\\1@debug.ostel.me!" ."#.into(),
+            ]
+        );
+    }
+
+    #[test]
+    fn foreign_node_hosts_move_below_the_peers_zone() {
+        let parts = NodeParts::new(name("example.org"), vec![target("sip.example.org", &["192.0.2.7"])]);
+        assert_eq!(
+            lines(parts, false),
+            [
+                r#"example.org.peers.ostn.test. 60 IN NAPTR 10 10 "s" "SIPS+D2T" "" _sips._tcp.example.org.peers.ostn.test."#,
+                "_sips._tcp.example.org.peers.ostn.test. 60 IN SRV 10 0 5061 sip.example.org.peers.ostn.test.",
+                "sip.example.org.peers.ostn.test. 60 IN A 192.0.2.7",
+            ]
+        );
+    }
+
+    #[test]
+    fn too_large_for_512_octets() {
+        let long = format!("{}.{}", "a".repeat(60), "b".repeat(60));
+        let domain = name(&format!("{long}.ostel.me"));
+        let targets = (0..4).map(|i| target(&format!("h{i}.{long}.ostel.me"), &["192.0.2.1"])).collect();
+        let node = Node::new(NodeParts::new(domain, targets)).unwrap();
+        let places = Places { own_zone: true, peers_zone: None, number_zone: None };
+        let error = records(&node, &places).unwrap_err();
+        assert!(matches!(error, RecordSetError::TooLarge { kind: "SRV", size: 771, .. }), "{error}");
+    }
+}
