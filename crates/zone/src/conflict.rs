@@ -1,0 +1,280 @@
+//! What stands in the way of a node: the checks that need the zones and the other nodes.
+//!
+//! A name belongs to the deepest node at or above it, or to the master file. A node's records never replace a static
+//! one, never lie below a cut, and never take a name from another node (threat 15).
+
+use tandem_model::number::Digits;
+use tandem_model::publish::RecordSetError;
+use tandem_model::{DomainName, Node, Serial};
+
+use crate::lookup::{Lookup, registered_name};
+use crate::name::QueryName;
+use crate::packed::{HostView, NodeView, PackedNode, SERVICE};
+use crate::rrset::RrType;
+use crate::zones::{Change, View, Zone, Zones};
+
+/// What stands in the way of a node, and which part of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}")]
+pub struct Conflict {
+    /// The part of the node document.
+    pub part: Part,
+    /// What is wrong and what to do.
+    pub kind: ConflictKind,
+}
+
+/// A part of a node document; indices count from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The domain itself.
+    Domain,
+    /// `targets[i].host`.
+    TargetHost(usize),
+    /// `numbers[i]`.
+    Number(usize),
+}
+
+/// Why a node cannot be published in this version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConflictKind {
+    /// A record of the master file stands where a node's would.
+    #[error("the zone's master file has records at {0} already: choose another name, or have the admin remove them")]
+    StaticName(DomainName),
+    /// The name lies at or below a delegation of the zone.
+    #[error("{0} is delegated to other name servers: publish in that zone")]
+    Delegated(DomainName),
+    /// The domain is, or lies below, the peers or ENUM zone.
+    #[error("{0} holds generated records only: choose a domain outside it")]
+    GeneratedZone(DomainName),
+    /// Neither a zone of ours holds the domain nor is there a peers zone.
+    #[error("no zone served here holds this domain, and there is no peers zone for foreign domains")]
+    NoZone,
+    /// A host of the node lies in another zone than its domain.
+    #[error("{0} lies in another zone than the node's domain: leave `addresses` out, and publish them there")]
+    OtherZone(DomainName),
+    /// A name of this node belongs to another node.
+    #[error("{name} belongs to the node {node}: choose a name outside it")]
+    OtherNode {
+        /// The name.
+        name: DomainName,
+        /// The node that has it.
+        node: DomainName,
+    },
+    /// A target in a zone of ours that is an alias (RFC 2782 "Target").
+    #[error("{0} is an alias (CNAME): a target must be the host's own name")]
+    TargetIsAlias(DomainName),
+    /// A target in a zone of ours without addresses, given or published.
+    #[error("{0} has no address here: give `addresses` for it, or name a host that has some")]
+    TargetWithoutAddress(DomainName),
+    /// A number that another node has claimed.
+    #[error("the number is claimed by the node {0}")]
+    NumberTaken(DomainName),
+    /// A block that overlaps a block or number of another node, or a number inside a foreign block.
+    #[error("overlaps a number or block claimed by the node {0}")]
+    NumberOverlap(DomainName),
+    /// Numbers, but no ENUM zone.
+    #[error("this directory has no ENUM zone: leave `numbers` out")]
+    NoNumberZone,
+    /// The records would not fit.
+    #[error(transparent)]
+    RecordSet(RecordSetError),
+}
+
+impl Zones {
+    /// Everything that stands in the way of publishing `node`, its numbers included; empty when nothing does.
+    /// A node that is published already at the same domain never conflicts with itself.
+    #[must_use]
+    pub fn check(&self, node: &Node) -> Vec<Conflict> {
+        let base = self.with(&[Change::Remove(node.domain().clone())], Serial::new(0));
+        let mut found = Vec::new();
+        if let Err(error) = base.records(node) {
+            found.push(Conflict { part: Part::Domain, kind: ConflictKind::RecordSet(error) });
+            // What cannot be packed cannot be checked further.
+            return found;
+        }
+        found.extend(base.check_packed(PackedNode::pack(node).view()));
+        found
+    }
+
+    /// [`check`](Self::check) for a node that is packed already; it may be in this version itself.
+    pub(crate) fn check_packed(&self, node: NodeView<'_>) -> Vec<Conflict> {
+        let mut found = Vec::new();
+        let name = QueryName::parse(node.domain()).expect("packed from a DomainName");
+        let domain = || registered_name(node.domain());
+        let zone = self.zone_at(&name);
+        let mut refuse = |part, kind| found.push(Conflict { part, kind });
+        match zone {
+            Some((zone, _)) if zone.view != View::Own => refuse(Part::Domain, ConflictKind::GeneratedZone(domain())),
+            None if self.peers_apex().is_none() => refuse(Part::Domain, ConflictKind::NoZone),
+            Some((zone, apex)) if is_delegated(zone, &name, apex) => {
+                refuse(Part::Domain, ConflictKind::Delegated(domain()));
+            }
+            _ => {
+                self.check_ancestors(node, &name, &mut refuse);
+                self.check_names(node, &name, zone.map(|(zone, _)| zone), &mut refuse);
+                self.check_targets(node, &mut refuse);
+            }
+        }
+        self.check_numbers(node, &mut refuse);
+        found
+    }
+
+    /// No node above has a host at or below this domain.
+    fn check_ancestors(&self, node: NodeView<'_>, name: &QueryName, refuse: &mut impl FnMut(Part, ConflictKind)) {
+        for index in 1..name.label_count() {
+            let Some(above) = self.node_at(name, index) else { continue };
+            let ours = name.prefix(index);
+            let holds = |host: HostView<'_>| host.own && ends_with_labels(host.name, ours);
+            if above.hosts().any(holds) {
+                let kind = ConflictKind::OtherNode {
+                    name: registered_name(node.domain()),
+                    node: registered_name(above.domain()),
+                };
+                refuse(Part::Domain, kind);
+            }
+        }
+    }
+
+    /// No owner name that this node makes is static, delegated, in another zone, or another node's.
+    fn check_names(
+        &self,
+        node: NodeView<'_>,
+        name: &QueryName,
+        zone: Option<&Zone>,
+        refuse: &mut impl FnMut(Part, ConflictKind),
+    ) {
+        let at_apex = zone.is_some_and(|zone| zone.apex().as_wire() == node.domain());
+        let mut kinds = vec![RrType::NAPTR];
+        if node.hosts().any(|host| host.own && host.name.is_empty()) {
+            kinds.extend([RrType::A, RrType::AAAA]);
+        }
+        let domain_is_static = match zone.and_then(|zone| zone.statics.statics.get(name, 0)) {
+            // SOA and NS stand at the apex; a node may join them with the types that it makes.
+            Some(there) if at_apex => {
+                there.set(RrType::CNAME).is_some() || kinds.iter().any(|kind| there.set(*kind).is_some())
+            }
+            Some(there) => !there.is_empty(),
+            None => false,
+        };
+        if domain_is_static {
+            refuse(Part::Domain, ConflictKind::StaticName(registered_name(node.domain())));
+        }
+        let service = below(node.domain(), SERVICE);
+        if is_static(zone, &service) {
+            refuse(Part::Domain, ConflictKind::StaticName(registered_name(service.as_wire())));
+        }
+        for index in 0..node.target_count() {
+            let (host_index, rest) = node.target(index);
+            let Some(host) = node.hosts().nth(host_index).filter(|host| host.own) else { continue };
+            let host_name = below(node.domain(), host.name);
+            let shown = || registered_name(host_name.as_wire());
+            if let Some(kind) = self.host_conflict(&host_name, name.label_count(), zone) {
+                refuse(Part::TargetHost(index), kind);
+            }
+            let port = u16::from_be_bytes([rest[0], rest[1]]);
+            let label = format!("_{port}");
+            if node.key_count() > 0
+                && let Ok(tlsa) = shown().prefixed(&[&label, "_tcp"])
+                && is_static(zone, &QueryName::of(&tlsa))
+            {
+                refuse(Part::TargetHost(index), ConflictKind::StaticName(tlsa));
+            }
+        }
+    }
+
+    fn host_conflict(&self, host: &QueryName, domain_labels: usize, zone: Option<&Zone>) -> Option<ConflictKind> {
+        let shown = || registered_name(host.as_wire());
+        let is_domain = host.label_count() == domain_labels;
+        let holder = self.zone_at(host);
+        if holder.map(|(zone, _)| zone.apex()) != zone.map(Zone::apex) {
+            return Some(ConflictKind::OtherZone(shown()));
+        }
+        if let Some((zone, apex)) = holder
+            && is_delegated(zone, host, apex)
+        {
+            return Some(ConflictKind::Delegated(shown()));
+        }
+        // At the domain itself the caller has compared the types.
+        if is_static(zone, host) && !is_domain {
+            return Some(ConflictKind::StaticName(shown()));
+        }
+        let between = host.label_count() - domain_labels;
+        (0..between).find_map(|index| {
+            let other = self.node_at(host, index)?;
+            Some(ConflictKind::OtherNode { name: shown(), node: registered_name(other.domain()) })
+        })
+    }
+
+    /// Targets without addresses of their own: in a zone of ours they must have some.
+    fn check_targets(&self, node: NodeView<'_>, refuse: &mut impl FnMut(Part, ConflictKind)) {
+        for index in 0..node.target_count() {
+            let (host_index, _) = node.target(index);
+            let Some(host) = node.hosts().nth(host_index).filter(|host| !host.own) else { continue };
+            let name = QueryName::parse(host.name).expect("packed from a DomainName");
+            let outcomes = [RrType::A, RrType::AAAA].map(|kind| self.lookup(&name, kind));
+            let shown = || registered_name(host.name);
+            // Its own addresses, when this version has the node already, would be gone with it.
+            let is_own = outcomes.iter().any(|outcome| matches!(outcome, Lookup::Records(_, set) if set.is_of(node)));
+            if outcomes.iter().any(|outcome| matches!(outcome, Lookup::Cname(..))) {
+                refuse(Part::TargetHost(index), ConflictKind::TargetIsAlias(shown()));
+            } else if is_own || outcomes.iter().all(|o| matches!(o, Lookup::NoData(_) | Lookup::NxDomain(_))) {
+                refuse(Part::TargetHost(index), ConflictKind::TargetWithoutAddress(shown()));
+            }
+        }
+    }
+
+    fn check_numbers(&self, node: NodeView<'_>, refuse: &mut impl FnMut(Part, ConflictKind)) {
+        let zone = self.iter().find(|zone| zone.view == View::Numbers);
+        for (index, claim) in node.claims().enumerate() {
+            let Some(zone) = zone else {
+                refuse(Part::Number(index), ConflictKind::NoNumberZone);
+                continue;
+            };
+            let digits = claim.to_digits();
+            if let Some(name) = static_number(zone, &digits, claim.block) {
+                refuse(Part::Number(index), ConflictKind::StaticName(name));
+            }
+            let theirs =
+                self.numbers.conflict(claim.digits, claim.block).filter(|c| c.node().domain() != node.domain());
+            if let Some(theirs) = theirs {
+                let holder = registered_name(theirs.node().domain());
+                let same = !claim.block && !theirs.claim().block && theirs.claim().digits == claim.digits;
+                let kind = if same { ConflictKind::NumberTaken(holder) } else { ConflictKind::NumberOverlap(holder) };
+                refuse(Part::Number(index), kind);
+            }
+        }
+    }
+}
+
+/// Whether a name at or above `name` is delegated by its zone.
+fn is_delegated(zone: &Zone, name: &QueryName, apex: usize) -> bool {
+    (0..apex).any(|index| zone.statics.statics.get(name, index).is_some_and(|there| there.is_cut))
+}
+
+/// Whether the master file has records at this name.
+fn is_static(zone: Option<&Zone>, name: &QueryName) -> bool {
+    zone.and_then(|zone| zone.statics.statics.get(name, 0)).is_some_and(|there| !there.is_empty())
+}
+
+fn static_number(zone: &Zone, digits: &Digits, block: bool) -> Option<DomainName> {
+    let name = digits.owner_name(zone.apex()).ok()?;
+    let owner = if block { below(name.as_wire(), b"\x01*") } else { QueryName::of(&name) };
+    is_static(Some(zone), &owner).then_some(name)
+}
+
+/// `labels` (wire form, no root) in front of a name.
+pub(crate) fn below(name: &[u8], labels: &[u8]) -> QueryName {
+    let mut wire = labels.to_vec();
+    wire.extend(name);
+    QueryName::parse(&wire).expect("publish::records has refused names over 255 octets")
+}
+
+/// Whether the labels of `name` end with those of `suffix`; both without root.
+pub(crate) fn ends_with_labels(name: &[u8], suffix: &[u8]) -> bool {
+    let Some(at) = name.len().checked_sub(suffix.len()) else { return false };
+    let mut pos = 0;
+    while pos < at {
+        pos += usize::from(name[pos]) + 1;
+    }
+    pos == at && name[at..] == *suffix
+}

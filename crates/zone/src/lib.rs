@@ -1,0 +1,25 @@
+//! One version of everything that DNS serves: build it, look names up in it, print it, swap it for the next.
+//!
+//! No IO, no clock. [`Zones`] is immutable; a change makes the next one, which shares all that did not change, and
+//! [`Live`] hands it to readers that never wait. Reading order: [`zones`], [`lookup`], [`name`], [`master`].
+
+mod additional;
+mod conflict;
+mod hamt;
+pub mod live;
+pub mod lookup;
+pub mod master;
+pub mod name;
+mod numbers;
+mod packed;
+mod print;
+pub mod rrset;
+mod statics;
+pub mod zones;
+
+pub use conflict::{Conflict, ConflictKind, Part};
+pub use live::{Live, Reader};
+pub use lookup::Lookup;
+pub use name::QueryName;
+pub use rrset::{RdataSink, RrType, Rrset};
+pub use zones::{BuildError, Change, Settings, Zone, Zones};

@@ -1,0 +1,313 @@
+//! Master files (RFC 1035 5): reading one into a static zone. The text is an argument; so is what `$INCLUDE` names.
+//!
+//! The `domain` crate reads entries; what a zone must be (one SOA, NS at the apex, a CNAME alone) is checked here.
+
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::base::iana::Class;
+use domain::base::rdata::ComposeRecordData;
+use domain::base::{Name, ToName};
+use domain::zonefile::inplace::{Entry, ScannedRecord, Zonefile};
+use siphasher::sip::SipHasher13;
+use tandem_model::DomainName;
+
+use crate::print::Presented;
+use crate::rrset::RrType;
+use crate::statics::{NameBuilder, Statics, StaticsBuilder, sort_key};
+
+/// How deep `$INCLUDE` may nest.
+const MAX_INCLUDE_DEPTH: usize = 8;
+
+/// The records of one master file, checked and packed: what an admin wrote, to which nodes are added.
+#[derive(Debug, Clone)]
+pub struct StaticZone {
+    apex: DomainName,
+    digest: u64,
+    file_serial: u32,
+    warnings: Vec<String>,
+    pub(crate) soa_ttl: u32,
+    pub(crate) soa: Box<[u8]>,
+    pub(crate) statics: Arc<Statics>,
+}
+
+impl StaticZone {
+    /// Reads a master file.
+    ///
+    /// `origin` is the zone's name (from the file's name, `ostel.me.zone`); `file` names it in errors. `include` gives
+    /// the text of a file that `$INCLUDE` names, or says why not.
+    ///
+    /// # Errors
+    ///
+    /// [`MasterFileError`]: file, line and reason, for the admin who wrote it.
+    pub fn read(
+        origin: &DomainName,
+        file: &str,
+        text: &[u8],
+        include: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    ) -> Result<Self, MasterFileError> {
+        let mut reader = Reader { builder: StaticsBuilder::default(), soa: None, include };
+        let origin_name = Name::from_octets(Bytes::copy_from_slice(origin.as_wire())).map_err(|_| MasterFileError {
+            file: file.into(),
+            line: 0,
+            reason: "the file's name is no zone name".into(),
+        })?;
+        reader.file(file, text, origin_name, 0)?;
+        reader.finish(origin, file)
+    }
+
+    /// The zone's name: the owner of its SOA.
+    #[must_use]
+    pub const fn apex(&self) -> &DomainName {
+        &self.apex
+    }
+
+    /// The serial in the file's SOA record; the served one is ours (DNS-70).
+    #[must_use]
+    pub const fn file_serial(&self) -> u32 {
+        self.file_serial
+    }
+
+    /// A digest of the records (the SOA's serial left out), the same in every process: tells whether a reload changed them.
+    #[must_use]
+    pub const fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// What loads but is probably wrong, a sentence each: an NS, MX or SRV record whose target is an alias (DNS-11) or
+    /// a name of this zone without addresses.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+/// What is wrong with a master file, and where: shown to the admin as `file:line: reason`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: {reason}")]
+pub struct MasterFileError {
+    /// The file, as the caller named it or as `$INCLUDE` did.
+    pub file: String,
+    /// The line, from 1; 0 when the fault is of the whole file.
+    pub line: usize,
+    /// What is wrong, and what would be right.
+    pub reason: String,
+}
+
+struct Reader<'i> {
+    builder: StaticsBuilder,
+    soa: Option<DomainName>,
+    include: &'i mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+}
+
+impl Reader<'_> {
+    fn file(&mut self, file: &str, text: &[u8], origin: Name<Bytes>, depth: usize) -> Result<(), MasterFileError> {
+        let at_line = |line, reason: String| MasterFileError { file: file.into(), line, reason };
+        // A last line without a line feed is read as if it had one.
+        let mut source = Zonefile::with_capacity(text.len() + 1);
+        source.extend_from_slice(text);
+        if !text.ends_with(b"\n") {
+            source.extend_from_slice(b"\n");
+        }
+        source.set_origin(origin);
+        source.set_default_class(Class::IN);
+        let mut line = Lines { text, counted: 0, line: 0 };
+        loop {
+            let entry = match source.next_entry() {
+                Ok(Some(entry)) => entry,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    let (line, reason) = split_error(&error.to_string());
+                    return Err(at_line(line, reason));
+                }
+            };
+            let line = line.of(source.current_offset());
+            match entry {
+                Entry::Record(record) => self.record(&record).map_err(|reason| at_line(line, reason))?,
+                Entry::Include { path, origin: given } => {
+                    if depth == MAX_INCLUDE_DEPTH {
+                        return Err(at_line(line, format!("$INCLUDE nests deeper than {MAX_INCLUDE_DEPTH}: a loop?")));
+                    }
+                    let text =
+                        (self.include)(&path).map_err(|reason| at_line(line, format!("$INCLUDE {path}: {reason}")))?;
+                    let current = source.origin().map_err(|error| at_line(line, error.to_string()))?;
+                    self.file(&path, &text, given.unwrap_or(current), depth + 1)?;
+                }
+            }
+        }
+    }
+
+    fn record(&mut self, record: &ScannedRecord) -> Result<(), String> {
+        if record.class() != Class::IN {
+            return Err(format!("class {}: only IN is served", record.class()));
+        }
+        let owner: Name<Vec<u8>> = record.owner().to_name();
+        let owner = owner.as_slice();
+        let kind = RrType(record.rtype().to_int());
+        if (128..=255).contains(&kind.0) || kind == RrType::OPT || kind.0 == 0 {
+            return Err(format!("type {} is for questions, not for zones", record.rtype()));
+        }
+        // RFC 2181 8: a TTL with the top bit set counts as 0.
+        let ttl = Some(record.ttl().as_secs()).filter(|ttl| *ttl <= 0x7fff_ffff).unwrap_or(0);
+        let mut rdata = Vec::with_capacity(64);
+        let Ok(()) = record.data().compose_rdata(&mut rdata);
+        if u16::try_from(rdata.len()).is_err() {
+            return Err("the record's data is over 65535 octets".into());
+        }
+        if kind == RrType::SOA {
+            let name = DomainName::from_wire(owner).map_err(|error| error.to_string())?;
+            if self.soa.as_ref().is_some_and(|there| *there != name) || self.builder.set(owner, kind).is_some() {
+                return Err("a second SOA record: a zone has exactly one".into());
+            }
+            self.soa = Some(name);
+        }
+        // The SOA comes first by custom: then the line can be named. `finish` looks at the rest.
+        match &self.soa {
+            Some(apex) if !is_inside(owner, apex) => Err(format!("{} is outside the zone {apex}", Presented(owner))),
+            _ => {
+                self.builder.add(owner, kind, ttl, &rdata);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self, origin: &DomainName, file: &str) -> Result<StaticZone, MasterFileError> {
+        let whole = |reason: String| MasterFileError { file: file.into(), line: 0, reason };
+        let apex = self.soa.ok_or_else(|| {
+            whole(format!("no SOA record: the zone {origin} needs one (its name comes from the file's name)"))
+        })?;
+        let (soa_ttl, soas) = self
+            .builder
+            .set(apex.as_wire(), RrType::SOA)
+            .cloned()
+            .ok_or_else(|| whole("no SOA record at the zone's name".into()))?;
+        let soa = soas.into_iter().next().unwrap_or_default();
+        let Some(serial_at) = soa.len().checked_sub(20) else {
+            return Err(whole("the SOA record's data is too short".into()));
+        };
+        if self.builder.set(apex.as_wire(), RrType::NS).is_none() {
+            return Err(whole(format!("no NS record at {apex}: name at least one server of the zone")));
+        }
+        for name in self.builder.names() {
+            check_name(&apex, name).map_err(whole)?;
+        }
+        let file_serial =
+            u32::from_be_bytes([soa[serial_at], soa[serial_at + 1], soa[serial_at + 2], soa[serial_at + 3]]);
+        let digest = digest(&self.builder, &soa, serial_at);
+        let warnings = warnings(&self.builder, &apex);
+        let statics = self.builder.build(&apex).map_err(|_| whole("the zone needs 4 GiB or more".into()))?;
+        Ok(StaticZone { apex, digest, file_serial, warnings, soa_ttl, soa, statics: Arc::new(statics) })
+    }
+}
+
+/// Keys end each label, so that a prefix is an ancestor.
+fn is_inside(owner: &[u8], apex: &DomainName) -> bool {
+    sort_key(owner).starts_with(&sort_key(apex.as_wire()))
+}
+
+/// What a name must not be (RFC 1034 3.6.2, 2181 10.1, 6672 2.4).
+fn check_name(apex: &DomainName, name: &NameBuilder) -> Result<(), String> {
+    let owner = &name.owner;
+    let shown = Presented(owner);
+    if !is_inside(owner, apex) {
+        return Err(format!("{shown} is outside the zone {apex}"));
+    }
+    let alone = |kind: RrType, word: &str| match name.sets.get(&kind) {
+        Some((_, records)) if records.len() > 1 => Err(format!("{shown} has more than one {word} record")),
+        _ => Ok(()),
+    };
+    alone(RrType::CNAME, "CNAME")?;
+    alone(RrType::DNAME, "DNAME")?;
+    // DNSSEC's own types may stand beside a CNAME (RFC 4035 2.5).
+    let beside = |kind: &RrType| !matches!(*kind, RrType::CNAME | RrType::RRSIG | RrType::NSEC);
+    if name.sets.contains_key(&RrType::CNAME) && name.sets.keys().any(beside) {
+        return Err(format!("{shown} has a CNAME and other records: a CNAME stands alone"));
+    }
+    if name.sets.values().any(|(_, records)| records.len() > usize::from(u16::MAX)) {
+        return Err(format!("{shown} has more than 65535 records of one type"));
+    }
+    Ok(())
+}
+
+fn warnings(builder: &StaticsBuilder, apex: &DomainName) -> Vec<String> {
+    let mut found = Vec::new();
+    for name in builder.names() {
+        for (kind, (_, rdatas)) in &name.sets {
+            let (skip, word) = match *kind {
+                RrType::NS => (0, "NS"),
+                RrType::MX => (2, "MX"),
+                RrType::SRV => (6, "SRV"),
+                _ => continue,
+            };
+            for target in rdatas.iter().filter_map(|rdata| rdata.get(skip..)) {
+                let in_zone = DomainName::from_wire(target).is_ok_and(|target| target.is_at_or_below(apex));
+                let (owner, shown) = (Presented(&name.owner), Presented(target));
+                if builder.set(target, RrType::CNAME).is_some() {
+                    found.push(format!("{owner} {word} {shown}: the target is an alias (CNAME); name the host itself"));
+                } else if in_zone && *kind == RrType::NS && !has_address(builder, target) {
+                    found.push(format!("{owner} {word} {shown}: the server has no A or AAAA record in this zone"));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn has_address(builder: &StaticsBuilder, name: &[u8]) -> bool {
+    [RrType::A, RrType::AAAA].iter().any(|kind| builder.set(name, *kind).is_some())
+}
+
+/// SipHash with a fixed key over every record in canonical order; the SOA's serial counts as 0.
+fn digest(builder: &StaticsBuilder, soa: &[u8], serial_at: usize) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(0, 0);
+    for name in builder.names() {
+        hasher.write(&name.owner);
+        for (kind, (ttl, rdatas)) in &name.sets {
+            hasher.write(&kind.0.to_be_bytes());
+            hasher.write(&ttl.to_be_bytes());
+            for rdata in rdatas {
+                hasher.write(&u32::try_from(rdata.len()).unwrap_or(u32::MAX).to_be_bytes());
+                if *kind == RrType::SOA {
+                    hasher.write(&soa[..serial_at]);
+                    hasher.write(&soa[serial_at + 4..]);
+                } else {
+                    hasher.write(rdata);
+                }
+            }
+        }
+    }
+    hasher.finish()
+}
+
+/// `line:column: message`, as the `domain` crate writes it; its place is behind what it could not read, so that column 1
+/// means the end of the line before.
+fn split_error(text: &str) -> (usize, String) {
+    let mut parts = text.splitn(3, ':');
+    let mut number = || parts.next().and_then(|part| part.parse::<usize>().ok());
+    match (number(), number(), parts.next()) {
+        (Some(line), Some(column), Some(message)) => {
+            (if column <= 1 { line.saturating_sub(1).max(1) } else { line }, message.trim().to_owned())
+        }
+        _ => (0, text.to_owned()),
+    }
+}
+
+/// Counts lines as the reader moves on, each octet once.
+struct Lines<'t> {
+    text: &'t [u8],
+    counted: usize,
+    line: usize,
+}
+
+impl Lines<'_> {
+    /// The line of the entry that ends before `offset`.
+    fn of(&mut self, offset: usize) -> usize {
+        let end = offset.min(self.text.len());
+        let between = self.text.get(self.counted..end).unwrap_or_default();
+        self.line += between.iter().filter(|octet| **octet == b'\n').count();
+        self.counted = end;
+        let inside_line = end > 0 && self.text[end - 1] != b'\n';
+        self.line + usize::from(inside_line)
+    }
+}

@@ -1,0 +1,112 @@
+//! Zones as text that other servers load (RFC 1035 5.1), record by record.
+
+use std::fmt;
+
+use domain::base::iana::Rtype;
+use domain::base::wire::ParseError;
+use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt};
+use domain::base::{ParseRecordData, ParsedName};
+use domain::dep::octseq::Parser;
+use domain::rdata::ZoneRecordData;
+
+use crate::packed::PackedNode;
+use crate::rrset::{RrType, Rrset};
+use crate::zones::{View, Zone, Zones};
+
+/// A name in wire form, shown absolute with escapes where needed: `a\.b.example.`.
+pub(crate) struct Presented<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Presented<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut any = false;
+        for label in crate::name::labels_of(self.0) {
+            any = true;
+            for &octet in &label[1..] {
+                match octet {
+                    b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => write!(f, "\\{}", char::from(octet))?,
+                    b'!'..=b'~' => write!(f, "{}", char::from(octet))?,
+                    _ => write!(f, "\\{octet:03}")?,
+                }
+            }
+            f.write_str(".")?;
+        }
+        if any { Ok(()) } else { f.write_str(".") }
+    }
+}
+
+/// Writes one zone.
+pub(crate) fn zone(zones: &Zones, zone: &Zone, out: &mut dyn fmt::Write) -> fmt::Result {
+    write_set(out, zone.apex().as_wire(), &zone.soa())?;
+    for name in zone.statics.statics.iter() {
+        for set in name.sets().filter(|set| set.kind() != RrType::SOA) {
+            write_set(out, name.owner, &set)?;
+        }
+    }
+    match zone.view {
+        View::Own | View::Peers => node_records(zones, zone, out),
+        View::Numbers => number_records(zones, zone, out),
+    }
+}
+
+/// The nodes in canonical order, so that two exports can be compared line by line.
+fn node_records(zones: &Zones, zone: &Zone, out: &mut dyn fmt::Write) -> fmt::Result {
+    let mut nodes: Vec<&PackedNode> = zones.nodes.iter().collect();
+    nodes.sort_by_cached_key(|node| crate::statics::sort_key(node.view().domain()));
+    for node in nodes {
+        if let Some(at) = zones.node_in(zone, node.view()) {
+            at.visit_sets(|owner, set| write_set(out, owner, &set))?;
+        }
+    }
+    Ok(())
+}
+
+/// Numbers, and blocks as wildcards with the copies that they need beside numbers (ENUM-80, ENUM-81).
+fn number_records(zones: &Zones, zone: &Zone, out: &mut dyn fmt::Write) -> fmt::Result {
+    let mut result = Ok(());
+    zones.numbers.visit(&mut |digits, number, block| {
+        let mut owner = b"\x01*".to_vec();
+        for digit in digits.iter().rev() {
+            owner.extend([1, b'0' + digit]);
+        }
+        owner.extend(zone.apex().as_wire());
+        for (owner, claim) in [(&owner[2..], number), (&owner[..], block)] {
+            if let (Ok(()), Some(claim)) = (result, claim) {
+                result = write_set(out, owner, &claim.rrset());
+            }
+        }
+    });
+    result
+}
+
+/// Writes an RRset, a record a line.
+pub(crate) fn write_set(out: &mut dyn fmt::Write, owner: &[u8], set: &Rrset<'_>) -> fmt::Result {
+    let mut rdata = Vec::with_capacity(64);
+    for index in 0..set.len() {
+        rdata.clear();
+        set.write_rdata(index, &mut rdata);
+        let kind = Rtype::from_int(set.kind().0);
+        write!(out, "{} {} IN ", Presented(owner), set.ttl())?;
+        match parsed(kind, &rdata) {
+            Ok(Some(data)) => writeln!(out, "{kind} {}", data.display_zonefile(DisplayKind::Simple))?,
+            // RFC 3597 5: any record can be written by its octets.
+            Ok(None) | Err(_) => {
+                write!(out, "TYPE{} \\# {}", set.kind().0, rdata.len())?;
+                if !rdata.is_empty() {
+                    out.write_str(" ")?;
+                }
+                rdata.iter().try_for_each(|octet| write!(out, "{octet:02x}"))?;
+                writeln!(out)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+type Parsed<'r> = ZoneRecordData<&'r [u8], ParsedName<&'r [u8]>>;
+
+/// The data as a type that prints itself; `None` for types that only octets can show.
+fn parsed(kind: Rtype, rdata: &[u8]) -> Result<Option<Parsed<'_>>, ParseError> {
+    let mut parser = Parser::from_ref(rdata);
+    let data = ZoneRecordData::parse_rdata(kind, &mut parser)?;
+    Ok(data.filter(|data| !matches!(data, ZoneRecordData::Unknown(_)) && parser.remaining() == 0))
+}

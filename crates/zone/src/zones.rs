@@ -1,0 +1,419 @@
+//! [`Zones`]: one version of everything served; how it is built and changed.
+//!
+//! A version holds each node once. A zone is a view: an ordinary one shows the nodes in it at their own names, the peers
+//! zone shows all of them under its apex, the ENUM zone shows their numbers. So a change touches one packed value, the
+//! names above it, and the serials of the zones that show it, whatever the number of nodes.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use tandem_model::publish::{self, Places, RecordSetError};
+use tandem_model::{DomainName, Node, Record, Serial};
+
+use crate::conflict::Conflict;
+use crate::hamt::{Hamt, Keyed};
+use crate::master::StaticZone;
+use crate::name::QueryName;
+use crate::numbers::{Claim, Numbers};
+use crate::packed::PackedNode;
+use crate::rrset::{RrType, Rrset, Source};
+
+/// Which of the zones served are made from nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Every node appears under this zone: `example.org.peers.ostn.test`.
+    pub peers_zone: Option<DomainName>,
+    /// Numbers appear under this zone: `1.0.1.0.5.5.5.1.e164.ostn.test`.
+    pub number_zone: Option<DomainName>,
+}
+
+/// One immutable version of everything served. Cloning is cheap: versions share structure.
+#[derive(Debug, Clone)]
+pub struct Zones {
+    settings: Arc<Settings>,
+    zones: Arc<[Arc<Zone>]>,
+    apexes: Arc<Apexes>,
+    pub(crate) nodes: Hamt<PackedNode>,
+    /// Names between a node and the apex of its own zone: empty non-terminals there.
+    pub(crate) above: Hamt<Above>,
+    /// All names above a node: empty non-terminals of the peers zone.
+    pub(crate) above_peers: Hamt<Above>,
+    pub(crate) numbers: Numbers,
+}
+
+/// One zone in one version.
+#[derive(Debug, Clone)]
+pub struct Zone {
+    pub(crate) statics: StaticZone,
+    pub(crate) view: View,
+    serial: Serial,
+    /// The SOA's data with our serial.
+    soa: Box<[u8]>,
+}
+
+/// Which nodes' records a zone shows, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum View {
+    /// The nodes in it, at their own names.
+    Own,
+    /// All nodes, under the apex.
+    Peers,
+    /// The nodes' numbers.
+    Numbers,
+}
+
+/// Which zone has which apex: the hash of the apex to the zone's index.
+#[derive(Debug, Default)]
+struct Apexes {
+    by_hash: HashMap<u64, usize>,
+    /// Bit `n` is set when an apex has `n` labels.
+    depths: u128,
+}
+
+/// A name that has nodes below it, and how many.
+#[derive(Debug, Clone)]
+pub(crate) struct Above {
+    hash: u64,
+    name: Arc<[u8]>,
+    count: u32,
+}
+
+impl Keyed for Above {
+    fn key_hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn same_key(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// One step from a version to the next.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Publishes a node, or replaces the one at its domain.
+    Put(Box<Node>),
+    /// Withdraws the node at this domain; nothing happens if there is none.
+    Remove(DomainName),
+}
+
+impl Zones {
+    /// A version with these static zones and no nodes; every zone begins at `serial`.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`]: two files for one zone, or a peers or ENUM zone without a master file.
+    pub fn new(settings: Settings, statics: Vec<StaticZone>, serial: Serial) -> Result<Self, BuildError> {
+        let mut zones = Vec::with_capacity(statics.len());
+        for statics in statics {
+            let view = if settings.peers_zone.as_ref() == Some(statics.apex()) {
+                View::Peers
+            } else if settings.number_zone.as_ref() == Some(statics.apex()) {
+                View::Numbers
+            } else {
+                View::Own
+            };
+            zones.push(Arc::new(Zone::new(statics, view, serial)));
+        }
+        zones.sort_by(|a, b| a.apex().cmp(b.apex()));
+        if let Some(pair) = zones.windows(2).find(|pair| pair[0].apex() == pair[1].apex()) {
+            return Err(BuildError::Twice(pair[0].apex().clone()));
+        }
+        for apex in settings.peers_zone.iter().chain(&settings.number_zone) {
+            if zones.iter().all(|zone| zone.apex() != apex) {
+                return Err(BuildError::Missing(apex.clone()));
+            }
+        }
+        let mut apexes = Apexes::default();
+        for (index, zone) in zones.iter().enumerate() {
+            let name = QueryName::of(zone.apex());
+            apexes.by_hash.insert(name.hash(0), index);
+            apexes.depths |= 1 << name.label_count();
+        }
+        Ok(Self {
+            settings: Arc::new(settings),
+            zones: zones.into(),
+            apexes: Arc::new(apexes),
+            nodes: Hamt::default(),
+            above: Hamt::default(),
+            above_peers: Hamt::default(),
+            numbers: Numbers::default(),
+        })
+    }
+
+    /// The next version: `changes` in order, the zones they touch at `serial`. Each node must have passed
+    /// [`check`](Self::check) against the version with all earlier changes.
+    #[must_use]
+    pub fn with(&self, changes: &[Change], serial: Serial) -> Self {
+        let mut next = self.clone();
+        let mut touched = vec![false; next.zones.len()];
+        for change in changes {
+            match change {
+                Change::Put(node) => next.put(&PackedNode::pack(node), &mut touched),
+                Change::Remove(domain) => next.remove(domain, &mut touched),
+            }
+        }
+        next.set_serials(|index, _| touched[index].then_some(serial));
+        next
+    }
+
+    /// The next version with other static zones; zones whose records differ, and new ones, get `serial`.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] when the static zones do not fit together, or now collide with a node; nothing changes then.
+    pub fn with_statics(&self, statics: Vec<StaticZone>, serial: Serial) -> Result<Self, BuildError> {
+        let mut next = Self::new(Settings::clone(&self.settings), statics, serial)?;
+        let mut touched = vec![false; next.zones.len()];
+        for node in self.nodes.iter() {
+            next.put(node, &mut touched);
+        }
+        for node in next.nodes.iter() {
+            if let Some(conflict) = next.check_packed(node.view()).into_iter().next() {
+                let domain = crate::lookup::registered_name(node.view().domain());
+                return Err(BuildError::Node { domain, conflict: Box::new(conflict) });
+            }
+        }
+        next.set_serials(|_, zone| {
+            let before = self.zone(zone.apex())?;
+            (before.statics.digest() == zone.statics.digest() && before.view == zone.view).then_some(before.serial)
+        });
+        Ok(next)
+    }
+
+    /// Sets each zone's serial as a store remembers it; `serial_of` gives none for a zone it has not seen.
+    #[must_use]
+    pub fn with_serials(&self, serial_of: impl Fn(&DomainName) -> Option<Serial>) -> Self {
+        let mut next = self.clone();
+        next.set_serials(|_, zone| serial_of(zone.apex()));
+        next
+    }
+
+    /// The records that `node` makes, or would make, in the zones of this version.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordSetError`], as [`check`](Self::check) reports it too.
+    pub fn records(&self, node: &Node) -> Result<Vec<Record>, RecordSetError> {
+        publish::records(
+            node,
+            &Places {
+                own_zone: self.zone_of(node.domain()).is_some_and(|zone| zone.view == View::Own),
+                peers_zone: self.settings.peers_zone.as_ref(),
+                number_zone: self.settings.number_zone.as_ref(),
+            },
+        )
+    }
+
+    /// The zones, by apex in canonical order.
+    pub fn iter(&self) -> impl Iterator<Item = &Zone> {
+        self.zones.iter().map(AsRef::as_ref)
+    }
+
+    /// The zone with this apex.
+    #[must_use]
+    pub fn zone(&self, apex: &DomainName) -> Option<&Zone> {
+        self.zone_of(apex).filter(|zone| zone.apex() == apex)
+    }
+
+    /// The zone that holds `name`: the longest matching apex (DNS-20).
+    #[must_use]
+    pub fn zone_of(&self, name: &DomainName) -> Option<&Zone> {
+        self.zone_at(&QueryName::of(name)).map(|(zone, _)| zone)
+    }
+
+    /// What was given to [`new`](Self::new).
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// How many nodes are published.
+    #[must_use]
+    pub const fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Writes the zone as a master file that other servers load: SOA first, static records, then the nodes'.
+    ///
+    /// # Errors
+    ///
+    /// What `out` reports.
+    pub fn print(&self, zone: &Zone, out: &mut dyn fmt::Write) -> fmt::Result {
+        crate::print::zone(self, zone, out)
+    }
+
+    /// The zone of `name`, and how many of its labels are in front of the apex.
+    pub(crate) fn zone_at(&self, name: &QueryName) -> Option<(&Zone, usize)> {
+        let labels = name.label_count();
+        (0..labels).find_map(|index| {
+            if self.apexes.depths & (1 << (labels - index)) == 0 {
+                return None;
+            }
+            let zone = &self.zones[*self.apexes.by_hash.get(&name.hash(index))?];
+            (zone.apex().as_wire() == name.suffix(index)).then_some((&**zone, index))
+        })
+    }
+
+    /// The peers zone's apex in wire form, if there is one.
+    pub(crate) fn peers_apex(&self) -> Option<&DomainName> {
+        self.settings.peers_zone.as_ref()
+    }
+
+    fn put(&mut self, node: &PackedNode, touched: &mut [bool]) {
+        let before = self.nodes.insert(node.clone());
+        if let Some(before) = &before {
+            self.remove_numbers(before);
+        } else {
+            self.count_above(node, true);
+        }
+        Claim::all_of(node).for_each(|claim| self.numbers.insert(claim));
+        self.touch(node, touched);
+        if let Some(before) = before {
+            self.touch(&before, touched);
+        }
+    }
+
+    fn remove(&mut self, domain: &DomainName, touched: &mut [bool]) {
+        let name = QueryName::of(domain);
+        let removed = self.nodes.remove(name.hash(0), |node| node.view().domain() == name.as_wire());
+        if let Some(node) = removed {
+            self.count_above(&node, false);
+            self.remove_numbers(&node);
+            self.touch(&node, touched);
+        }
+    }
+
+    fn remove_numbers(&mut self, node: &PackedNode) {
+        for view in node.view().claims() {
+            self.numbers.remove(&view);
+        }
+    }
+
+    /// Counts `node` in, or out, at every name above it.
+    fn count_above(&mut self, node: &PackedNode, add: bool) {
+        let name = QueryName::parse(node.view().domain()).expect("packed from a DomainName");
+        let own_until = match self.zone_at(&name) {
+            Some((zone, apex)) if zone.view == View::Own => apex,
+            _ => 0,
+        };
+        for index in 1..name.label_count() {
+            change_count(&mut self.above_peers, &name, index, add);
+            if index < own_until {
+                change_count(&mut self.above, &name, index, add);
+            }
+        }
+    }
+
+    /// Marks the zones that show `node`.
+    fn touch(&self, node: &PackedNode, touched: &mut [bool]) {
+        let name = QueryName::parse(node.view().domain()).expect("packed from a DomainName");
+        let own = self.zone_at(&name).map(|(zone, _)| zone.apex());
+        for (index, zone) in self.zones.iter().enumerate() {
+            touched[index] |= match zone.view {
+                View::Own => own == Some(zone.apex()),
+                View::Peers => true,
+                View::Numbers => node.view().claims().next().is_some(),
+            };
+        }
+    }
+
+    fn set_serials(&mut self, serial_of: impl Fn(usize, &Zone) -> Option<Serial>) {
+        let zones = self.zones.iter().enumerate().map(|(index, zone)| match serial_of(index, zone) {
+            Some(serial) if serial != zone.serial => Arc::new(zone.at_serial(serial)),
+            _ => Arc::clone(zone),
+        });
+        self.zones = zones.collect();
+    }
+}
+
+fn change_count(above: &mut Hamt<Above>, name: &QueryName, index: usize, add: bool) {
+    let (hash, suffix) = (name.hash(index), name.suffix(index));
+    let is_name = |entry: &Above| *entry.name == *suffix;
+    let there = above.get(hash, is_name).cloned();
+    let count = there.as_ref().map_or(0, |entry| entry.count);
+    let count = if add { count + 1 } else { count.saturating_sub(1) };
+    if count == 0 {
+        above.remove(hash, is_name);
+    } else {
+        let name = there.map_or_else(|| suffix.into(), |entry| entry.name);
+        above.insert(Above { hash, name, count });
+    }
+}
+
+/// Whether `above` has suffix `index` of `name`.
+pub(crate) fn is_above(above: &Hamt<Above>, name: &QueryName, index: usize) -> bool {
+    above.get(name.hash(index), |entry| *entry.name == *name.suffix(index)).is_some()
+}
+
+impl Zone {
+    fn new(statics: StaticZone, view: View, serial: Serial) -> Self {
+        let mut zone = Self { soa: statics.soa.clone(), statics, view, serial };
+        zone.write_serial();
+        zone
+    }
+
+    fn at_serial(&self, serial: Serial) -> Self {
+        let mut zone = Self { serial, ..self.clone() };
+        zone.write_serial();
+        zone
+    }
+
+    /// SERIAL is the first of the SOA's five closing numbers (RFC 1035 3.3.13).
+    fn write_serial(&mut self) {
+        let at = self.soa.len() - 20;
+        self.soa[at..at + 4].copy_from_slice(&self.serial.value().to_be_bytes());
+    }
+
+    /// The zone's name.
+    #[must_use]
+    pub const fn apex(&self) -> &DomainName {
+        self.statics.apex()
+    }
+
+    /// The zone's version.
+    #[must_use]
+    pub const fn serial(&self) -> Serial {
+        self.serial
+    }
+
+    /// What the zone was read from.
+    #[must_use]
+    pub const fn statics(&self) -> &StaticZone {
+        &self.statics
+    }
+
+    /// The SOA as an answer carries it.
+    #[must_use]
+    pub fn soa(&self) -> Rrset<'_> {
+        Rrset { kind: RrType::SOA, ttl: self.statics.soa_ttl, source: Source::One(&self.soa) }
+    }
+
+    /// The SOA as a negative answer carries it: TTL = min(SOA TTL, MINIMUM) (DNS-23).
+    #[must_use]
+    pub fn negative_soa(&self) -> Rrset<'_> {
+        let minimum = self.soa.last_chunk().map_or(0, |octets| u32::from_be_bytes(*octets));
+        Rrset { ttl: self.statics.soa_ttl.min(minimum), ..self.soa() }
+    }
+}
+
+/// Why static zones do not make a version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// Two master files have the same zone.
+    #[error("two master files have the zone {0}: remove one")]
+    Twice(DomainName),
+    /// A zone named in the settings has no master file.
+    #[error("no master file for {0}: add one with its SOA and NS records, or take it out of the settings")]
+    Missing(DomainName),
+    /// A node that is published already does not fit the new static records.
+    #[error("the node {domain} does not fit: {conflict}")]
+    Node {
+        /// The node.
+        domain: DomainName,
+        /// Why.
+        #[source]
+        conflict: Box<Conflict>,
+    },
+}

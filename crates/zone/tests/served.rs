@@ -1,0 +1,496 @@
+//! What is served against what it should be: RFC 4592's zone, nodes against the model's records, and every generated
+//! answer against the same zone exported, read again and served from plain records.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU16;
+
+use proptest::prelude::*;
+use tandem_model::node::{KeyHolder, KeyPin};
+use tandem_model::{DomainName, E164Number, Node, NodeParts, NumberBlock, NumberClaim, Serial, Target};
+use tandem_zone::master::{MasterFileError, StaticZone};
+use tandem_zone::{BuildError, Change, ConflictKind, Lookup, Part, QueryName, RrType, Rrset, Settings, Zones};
+
+fn name(text: &str) -> DomainName {
+    DomainName::parse(text).unwrap()
+}
+
+fn read(apex: &str, text: &str) -> Result<StaticZone, MasterFileError> {
+    StaticZone::read(&name(apex), &format!("{apex}.zone"), text.as_bytes(), &mut |_| Err("no includes here".into()))
+}
+
+fn with_head(rest: &str) -> String {
+    format!("$TTL 3600\n@ SOA ns1.ostn.test. hostmaster.ostn.test. 7 3600 600 604800 30\n@ NS ns1.ostn.test.\n{rest}")
+}
+
+/// The zones of a small directory, with some static names in them.
+fn directory() -> Zones {
+    let statics = vec![
+        read(
+            "ostn.test",
+            &with_head(
+                "ns1 A 192.0.2.53\nwww CNAME ns1\npeers NS ns1\ne164 NS ns1\nsub NS ns.sub\nns.sub A 192.0.2.54\nx.static A 192.0.2.1\n",
+            ),
+        ),
+        read("ostel.me", &with_head("mail A 192.0.2.25\n*.wild TXT any\n")),
+        read("peers.ostn.test", &with_head("")),
+        read("e164.ostn.test", &with_head("9.9.9 NAPTR 1 1 \"u\" \"E2U+sip\" \"!^.*$!sip:x@y!\" .\n")),
+    ];
+    let settings = Settings { peers_zone: Some(name("peers.ostn.test")), number_zone: Some(name("e164.ostn.test")) };
+    Zones::new(settings, statics.into_iter().map(Result::unwrap).collect(), Serial::new(7)).unwrap()
+}
+
+fn query(text: &str) -> QueryName {
+    let mut wire = Vec::new();
+    for label in text.split('.').filter(|label| !label.is_empty()) {
+        wire.push(u8::try_from(label.len()).unwrap());
+        wire.extend(label.as_bytes());
+    }
+    wire.push(0);
+    QueryName::parse(&wire).unwrap()
+}
+
+fn rdatas(set: &Rrset<'_>) -> BTreeSet<Vec<u8>> {
+    (0..set.len())
+        .map(|index| {
+            let mut rdata = Vec::new();
+            set.write_rdata(index, &mut rdata);
+            rdata
+        })
+        .collect()
+}
+
+/// An outcome as something that can be compared between two versions.
+fn outcome(zones: &Zones, name: &QueryName, kind: RrType) -> String {
+    match zones.lookup(name, kind) {
+        Lookup::NotOurs => "REFUSED".into(),
+        Lookup::Records(zone, set) => format!("{} {:?} {} {:02x?}", zone.apex(), kind, set.ttl(), rdatas(&set)),
+        Lookup::Cname(zone, set) => format!("{} CNAME {:02x?}", zone.apex(), rdatas(&set)),
+        Lookup::NoData(zone) => format!("{} NODATA", zone.apex()),
+        Lookup::NxDomain(zone) => format!("{} NXDOMAIN", zone.apex()),
+        Lookup::Referral { zone, owner_len, .. } => format!("{} referral {owner_len}", zone.apex()),
+    }
+}
+
+fn target(host: &str, addresses: &[&str]) -> Target {
+    Target {
+        host: name(host),
+        port: NonZeroU16::new(5061).unwrap(),
+        priority: 10,
+        weight: 0,
+        addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+    }
+}
+
+fn node(domain: &str, targets: Vec<Target>) -> Node {
+    Node::new(NodeParts::new(name(domain), targets)).unwrap()
+}
+
+fn simple(domain: &str) -> Node {
+    node(domain, vec![target(&format!("sip.{domain}"), &["192.0.2.7"])])
+}
+
+fn numbered(domain: &str, claims: &[&str]) -> Node {
+    let mut parts = NodeParts::new(name(domain), vec![target(domain, &["192.0.2.7"])]);
+    parts.numbers = claims
+        .iter()
+        .map(|text| match text.strip_suffix('*') {
+            Some(block) => NumberClaim::Block(NumberBlock::parse(block).unwrap()),
+            None => NumberClaim::Number { number: E164Number::parse(text).unwrap(), uri: None },
+        })
+        .collect();
+    Node::new(parts).unwrap()
+}
+
+fn published(nodes: Vec<Node>) -> Zones {
+    let mut zones = directory();
+    for node in nodes {
+        assert_eq!(zones.check(&node), [], "{}", node.domain());
+        let serial = Serial::new(zones.zone(&name("peers.ostn.test")).unwrap().serial().value() + 1);
+        zones = zones.with(&[Change::Put(Box::new(node))], serial);
+    }
+    zones
+}
+
+fn export(zones: &Zones, apex: &str) -> String {
+    let mut text = String::new();
+    zones.print(zones.zone(&name(apex)).unwrap(), &mut text).unwrap();
+    text
+}
+
+/// The same zones, every record of them static: read from the export of each.
+fn reread(zones: &Zones) -> Zones {
+    let statics =
+        zones.iter().map(|zone| read(&zone.apex().to_string(), &export(zones, &zone.apex().to_string())).unwrap());
+    Zones::new(Settings::default(), statics.collect(), Serial::new(1)).unwrap()
+}
+
+#[test]
+fn rfc_4592_example() {
+    let text = include_str!("data/rfc4592.zone");
+    let zones = Zones::new(Settings::default(), vec![read("example", text).unwrap()], Serial::new(1)).unwrap();
+    let (a, txt, mx, srv) = (RrType::A, RrType::TXT, RrType::MX, RrType::SRV);
+    for (id, asked, kind, found) in [
+        ("DNS-T30", "host3.example", mx, "records"),
+        ("DNS-T30", "foo.bar.example", txt, "records"),
+        ("DNS-T31", "host3.example", a, "NODATA"),
+        ("DNS-T32", "host1.example", mx, "NODATA"),
+        ("DNS-T32", "sub.*.example", mx, "NODATA"),
+        ("DNS-T32", "_telnet._tcp.host1.example", srv, "NXDOMAIN"),
+        ("DNS-T32", "ghost.*.example", mx, "NXDOMAIN"),
+        ("DNS-T33", "host.subdel.example", a, "referral"),
+        ("DNS-24", "*.example", txt, "records"),
+        ("DNS-21", "_tcp.host1.example", a, "NODATA"),
+        ("DNS-20", "example.org", a, "REFUSED"),
+    ] {
+        let text = outcome(&zones, &query(asked), kind);
+        let short = ["NODATA", "NXDOMAIN", "referral", "REFUSED"].into_iter().find(|word| text.contains(word));
+        assert_eq!(short.unwrap_or("records"), found, "{id} {asked}: {text}");
+    }
+}
+
+#[test]
+fn referral_glue_and_ds() {
+    let zones = directory();
+    let Lookup::Referral { zone, owner_len, ns } = zones.lookup(&query("a.sub.ostn.test"), RrType::A) else {
+        panic!("DNS-27")
+    };
+    assert_eq!(owner_len, b"\x03sub\x04ostn\x04test\x00".len());
+    let mut glue = Vec::new();
+    zones.glue(zone, &ns, |owner, set| {
+        glue.push((owner.to_vec(), set.kind()));
+        true
+    });
+    assert_eq!(glue, [(b"\x02ns\x03sub\x04ostn\x04test\x00".to_vec(), RrType::A)]);
+    assert_eq!(outcome(&zones, &query("sub.ostn.test"), RrType::DS), "ostn.test NODATA", "DNS-28");
+    assert_eq!(outcome(&zones, &query("peers.ostn.test"), RrType::DS), "peers.ostn.test NODATA");
+    assert_eq!(outcome(&zones, &query("ns.sub.ostn.test"), RrType::A), "ostn.test referral 15", "DNS-29");
+}
+
+#[test]
+fn negative_ttl_is_the_lesser() {
+    for (soa_ttl, minimum, ttl) in [(3600, 300, 300), (60, 300, 60)] {
+        let text = format!("@ {soa_ttl} SOA ns1 h 1 2 3 4 {minimum}\n@ NS ns1\nns1 A 192.0.2.1\n");
+        let zones = Zones::new(Settings::default(), vec![read("node.test", &text).unwrap()], Serial::new(1)).unwrap();
+        let Lookup::NxDomain(zone) = zones.lookup(&query("nope.node.test"), RrType::A) else { panic!("DNS-T35") };
+        assert_eq!(zone.negative_soa().ttl(), ttl, "DNS-T35");
+        assert_eq!(zone.soa().ttl(), soa_ttl);
+    }
+}
+
+#[test]
+fn serials_follow_what_a_change_touches() {
+    let before = directory();
+    let after = before.with(&[Change::Put(Box::new(simple("debug.ostel.me")))], Serial::new(8));
+    let serials = |zones: &Zones| zones.iter().map(|z| (z.apex().to_string(), z.serial().value())).collect::<Vec<_>>();
+    assert_eq!(
+        serials(&after),
+        [("ostel.me", 8), ("ostn.test", 7), ("e164.ostn.test", 7), ("peers.ostn.test", 8)]
+            .map(|(apex, serial)| (apex.to_owned(), serial))
+    );
+    let Lookup::Records(_, soa) = after.lookup(&query("ostel.me"), RrType::SOA) else { panic!("SOA") };
+    let rdata = rdatas(&soa).pop_first().unwrap();
+    assert_eq!(rdata[rdata.len() - 20..rdata.len() - 16], 8_u32.to_be_bytes());
+    assert_eq!(before.node_count(), 0, "DNS-79: the old version is as it was");
+    assert_eq!(outcome(&before, &query("debug.ostel.me"), RrType::NAPTR), "ostel.me NXDOMAIN");
+    let gone = after.with(&[Change::Remove(name("debug.ostel.me"))], Serial::new(9));
+    assert_eq!(outcome(&gone, &query("debug.ostel.me"), RrType::NAPTR), "ostel.me NXDOMAIN");
+    assert_eq!(serials(&gone)[3].1, 9);
+}
+
+#[test]
+fn what_stands_in_the_way() {
+    let mut zones = published(vec![
+        simple("debug.ostel.me"),
+        numbered("numbers.ostn.test", &["+15550101", "+155502*"]),
+        node("up.ostn.test", vec![target("a.b.up.ostn.test", &["192.0.2.1"])]),
+    ]);
+    let reason = |zones: &Zones, node: &Node| match &zones.check(node)[..] {
+        [conflict] => (conflict.part, conflict.kind.clone()),
+        other => panic!("{}: {other:?}", node.domain()),
+    };
+    let static_name = |text: &str| ConflictKind::StaticName(name(text));
+    for (node, part, kind) in [
+        (simple("www.ostn.test"), Part::Domain, static_name("www.ostn.test")),
+        (simple("mail.ostel.me"), Part::Domain, static_name("mail.ostel.me")),
+        (
+            node("ostel.me", vec![target("mail.ostel.me", &["192.0.2.1"])]),
+            Part::TargetHost(0),
+            static_name("mail.ostel.me"),
+        ),
+        (simple("sub.ostn.test"), Part::Domain, ConflictKind::Delegated(name("sub.ostn.test"))),
+        (simple("x.sub.ostn.test"), Part::Domain, ConflictKind::Delegated(name("x.sub.ostn.test"))),
+        (simple("x.peers.ostn.test"), Part::Domain, ConflictKind::GeneratedZone(name("x.peers.ostn.test"))),
+        (
+            node("ostn.test", vec![target("h.e164.ostn.test", &["192.0.2.1"])]),
+            Part::TargetHost(0),
+            ConflictKind::OtherZone(name("h.e164.ostn.test")),
+        ),
+        (
+            simple("b.up.ostn.test"),
+            Part::Domain,
+            ConflictKind::OtherNode { name: name("b.up.ostn.test"), node: name("up.ostn.test") },
+        ),
+        (
+            node("ostel.me", vec![target("x.debug.ostel.me", &["192.0.2.1"])]),
+            Part::TargetHost(0),
+            ConflictKind::OtherNode { name: name("x.debug.ostel.me"), node: name("debug.ostel.me") },
+        ),
+        (
+            node("n.ostel.me", vec![target("www.ostn.test", &[])]),
+            Part::TargetHost(0),
+            ConflictKind::TargetIsAlias(name("www.ostn.test")),
+        ),
+        (
+            node("n.ostel.me", vec![target("nobody.ostn.test", &[])]),
+            Part::TargetHost(0),
+            ConflictKind::TargetWithoutAddress(name("nobody.ostn.test")),
+        ),
+        (
+            node("debug.ostel.me", vec![target("sip.debug.ostel.me", &[])]),
+            Part::TargetHost(0),
+            ConflictKind::TargetWithoutAddress(name("sip.debug.ostel.me")),
+        ),
+        (numbered("n.ostel.me", &["+15550101"]), Part::Number(0), ConflictKind::NumberTaken(name("numbers.ostn.test"))),
+        (
+            numbered("n.ostel.me", &["+15550102", "+15550299"]),
+            Part::Number(1),
+            ConflictKind::NumberOverlap(name("numbers.ostn.test")),
+        ),
+        (numbered("n.ostel.me", &["+1555*"]), Part::Number(0), ConflictKind::NumberOverlap(name("numbers.ostn.test"))),
+        (
+            numbered("n.ostel.me", &["+1555020*"]),
+            Part::Number(0),
+            ConflictKind::NumberOverlap(name("numbers.ostn.test")),
+        ),
+        (numbered("n.ostel.me", &["+999"]), Part::Number(0), static_name("9.9.9.e164.ostn.test")),
+    ] {
+        assert_eq!(reason(&zones, &node), (part, kind), "{}", node.domain());
+    }
+    // What is there already may be replaced; hosts of others that have addresses may be named.
+    for fine in [
+        simple("debug.ostel.me"),
+        numbered("numbers.ostn.test", &["+15550101", "+1555*"]),
+        node("n.ostel.me", vec![target("sip.debug.ostel.me", &[]), target("ns1.ostn.test", &[])]),
+        simple("ostel.me"),
+        simple("example.org"),
+        simple("y.static.ostn.test"),
+        simple("static.ostn.test"),
+    ] {
+        assert_eq!(zones.check(&fine), [], "{}", fine.domain());
+        zones = zones.with(&[Change::Put(Box::new(fine))], Serial::new(20));
+    }
+}
+
+#[test]
+fn static_zones_that_do_not_fit() {
+    let zones = published(vec![simple("debug.ostel.me")]);
+    let statics = |ostel: &str| {
+        vec![
+            read("ostn.test", &with_head("ns1 A 192.0.2.53\n")).unwrap(),
+            read("ostel.me", &with_head(ostel)).unwrap(),
+            read("peers.ostn.test", &with_head("")).unwrap(),
+            read("e164.ostn.test", &with_head("")).unwrap(),
+        ]
+    };
+    let error = zones.with_statics(statics("debug A 192.0.2.1\n"), Serial::new(9)).unwrap_err();
+    assert!(matches!(error, BuildError::Node { domain, .. } if domain == name("debug.ostel.me")));
+    let mut missing = statics("");
+    missing.pop();
+    assert_eq!(zones.with_statics(missing, Serial::new(9)).unwrap_err(), BuildError::Missing(name("e164.ostn.test")));
+    let mut twice = statics("");
+    twice.push(read("ostel.me", &with_head("")).unwrap());
+    assert_eq!(zones.with_statics(twice, Serial::new(9)).unwrap_err(), BuildError::Twice(name("ostel.me")));
+    let next = zones.with_statics(statics("other A 192.0.2.1\n"), Serial::new(9)).unwrap();
+    assert!(outcome(&next, &query("_sips._tcp.debug.ostel.me"), RrType::SRV).starts_with("ostel.me"));
+    assert_eq!(next.zone(&name("peers.ostn.test")).unwrap().serial().value(), 8, "unchanged zones keep their serial");
+    assert_eq!(next.zone(&name("ostel.me")).unwrap().serial().value(), 9);
+}
+
+#[test]
+fn a_naptr_answer_brings_the_chain_along() {
+    let mut parts = NodeParts::new(
+        name("debug.ostel.me"),
+        vec![target("sip.debug.ostel.me", &["192.0.2.7", "2001:db8::7"]), target("ns1.ostn.test", &[])],
+    );
+    parts.keys.push(KeyPin { holder: KeyHolder::Node, sha256: [9; 32] });
+    let zones = published(vec![Node::new(parts).unwrap()]);
+    let chain = |zones: &Zones| {
+        let Lookup::Records(_, naptr) = zones.lookup(&query("debug.ostel.me"), RrType::NAPTR) else { panic!("NAPTR") };
+        let mut seen = Vec::new();
+        zones.additional(&naptr, |owner, set| {
+            seen.push((format!("{:?}", QueryName::parse(owner).unwrap()), set.kind(), rdatas(&set)));
+            true
+        });
+        seen
+    };
+    let seen = chain(&zones);
+    let shown: Vec<_> = seen.iter().map(|(owner, kind, _)| (owner.as_str(), *kind)).collect();
+    assert_eq!(
+        shown,
+        [
+            ("QueryName(_sips._tcp.debug.ostel.me.)", RrType::SRV),
+            ("QueryName(sip.debug.ostel.me.)", RrType::A),
+            ("QueryName(sip.debug.ostel.me.)", RrType::AAAA),
+            ("QueryName(ns1.ostn.test.)", RrType::A),
+            ("QueryName(_5061._tcp.sip.debug.ostel.me.)", RrType::TLSA),
+        ]
+    );
+    assert_eq!(chain(&reread(&zones)), seen, "static records bring the same");
+}
+
+#[test]
+fn enum_blocks() {
+    let zones = published(vec![numbered("a.ostn.test", &["+4420794601*", "+442079460148"])]);
+    let naptr = |digits: &str| outcome(&zones, &query(&format!("{digits}.e164.ostn.test")), RrType::NAPTR);
+    let reversed = |digits: &str| digits.chars().rev().map(String::from).collect::<Vec<_>>().join(".");
+    for (id, digits, found) in [
+        ("ENUM-T47", "442079460199", true),
+        ("ENUM-T48 by ENUM-81", "442079460149", true),
+        ("ENUM-T49", "44207946011", true),
+        ("ENUM-82", "4420794601481", true),
+        ("ENUM-T50", "4420794601", false),
+        ("ENUM-80", "4420794602", false),
+    ] {
+        assert_eq!(naptr(&reversed(digits)).contains("RrType"), found, "{id}: {}", naptr(&reversed(digits)));
+    }
+    assert_eq!(naptr(&reversed("4420794601")), "e164.ostn.test NODATA");
+    assert_eq!(naptr("*.1.0.6.4.9.7.0.2.4.4"), naptr(&reversed("44207946011")));
+    assert_eq!(naptr("x.*.1.0.6.4.9.7.0.2.4.4"), "e164.ostn.test NXDOMAIN");
+}
+
+fn any_host(domain: &'static str) -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["", "sip.", "a.b.", "sip2."]).prop_map(move |prefix| format!("{prefix}{domain}"))
+}
+
+fn any_node() -> impl Strategy<Value = Node> {
+    let domains = vec![
+        "a.ostn.test",
+        "b.a.ostn.test",
+        "x.y.ostn.test",
+        "ostel.me",
+        "n.ostel.me",
+        "example.org",
+        "sub.example.org",
+    ];
+    prop::sample::select(domains)
+        .prop_flat_map(|domain| {
+            let target = (any_host(domain), 5060_u16..5063, 0_u16..3, 0_u16..3, 0_usize..3, 0_usize..3);
+            let targets = prop::collection::vec(target, 1..4);
+            let claims = prop::collection::vec((prop::collection::vec(0_u8..2, 1..5), prop::bool::weighted(0.2)), 0..9);
+            (Just(domain), targets, claims, 0_usize..3, 1_u32..1000)
+        })
+        .prop_filter_map("rules between parts", |(domain, targets, claims, keys, ttl)| {
+            let targets = targets.into_iter().map(|(host, port, priority, weight, v4, v6)| Target {
+                host: name(&host),
+                port: NonZeroU16::new(port).unwrap(),
+                priority,
+                weight,
+                addresses: ["192.0.2.1", "192.0.2.2"][..v4]
+                    .iter()
+                    .chain(&["2001:db8::1", "2001:db8::2"][..v6])
+                    .map(|a| a.parse().unwrap())
+                    .collect(),
+            });
+            let mut parts = NodeParts::new(name(domain), targets.collect());
+            parts.ttl = Some(ttl);
+            parts.keys =
+                (0..keys).map(|k| KeyPin { holder: KeyHolder::Node, sha256: [u8::try_from(k).unwrap(); 32] }).collect();
+            parts.numbers = claims
+                .into_iter()
+                .map(|(digits, block)| {
+                    let text: String = digits.iter().map(|d| char::from(b'0' + d)).collect();
+                    if block {
+                        NumberClaim::Block(NumberBlock::parse(&format!("+{text}")).unwrap())
+                    } else {
+                        NumberClaim::Number { number: E164Number::parse(&format!("+{text}")).unwrap(), uri: None }
+                    }
+                })
+                .collect();
+            Node::new(parts).ok()
+        })
+}
+
+fn any_question() -> impl Strategy<Value = (String, RrType)> {
+    let labels = vec![
+        "_sips", "_tcp", "_5061", "_5060", "sip", "a", "b", "x", "y", "sip2", "*", "zz", "org", "example", "0", "1",
+        "2", "wild",
+    ];
+    let apexes = vec![
+        "ostn.test",
+        "a.ostn.test",
+        "ostel.me",
+        "n.ostel.me",
+        "peers.ostn.test",
+        "a.ostn.test.peers.ostn.test",
+        "example.org.peers.ostn.test",
+        "ostel.me.peers.ostn.test",
+        "e164.ostn.test",
+        "sub.ostn.test",
+        "test",
+    ];
+    let kinds =
+        vec![RrType::A, RrType::AAAA, RrType::NAPTR, RrType::SRV, RrType::TLSA, RrType::NS, RrType::TXT, RrType::CNAME];
+    (
+        prop::collection::vec(prop::sample::select(labels), 0..4),
+        prop::sample::select(apexes),
+        prop::sample::select(kinds),
+    )
+        .prop_map(|(labels, apex, kind)| (labels.into_iter().chain([apex]).collect::<Vec<_>>().join("."), kind))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn nodes_answer_as_their_export_does(
+        steps in prop::collection::vec((any_node(), prop::bool::weighted(0.8)), 1..10),
+        questions in prop::collection::vec(any_question(), 200),
+    ) {
+        let mut zones = directory();
+        let mut nodes = std::collections::BTreeMap::new();
+        for (index, (node, put)) in steps.into_iter().enumerate() {
+            let serial = Serial::new(8 + u32::try_from(index).unwrap());
+            if !put {
+                nodes.remove(node.domain());
+                zones = zones.with(&[Change::Remove(node.domain().clone())], serial);
+            } else if zones.check(&node).is_empty() {
+                zones = zones.with(&[Change::Put(Box::new(node.clone()))], serial);
+                nodes.insert(node.domain().clone(), node);
+            }
+        }
+        prop_assert_eq!(zones.node_count(), nodes.len());
+        // The export holds exactly the model's records (wildcard copies beside numbers aside) and loads again.
+        let plain = reread(&zones);
+        let exported: String = zones.iter().map(|zone| export(&zones, &zone.apex().to_string())).collect();
+        for record in nodes.values().flat_map(|node| zones.records(node).unwrap()) {
+            let Ok(owner) = QueryName::parse(record.owner.name.as_wire()).ok_or(()) else { unreachable!() };
+            if !record.owner.wildcard {
+                let kind = match record.data.type_name() {
+                    "A" => RrType::A, "AAAA" => RrType::AAAA, "SRV" => RrType::SRV, "TLSA" => RrType::TLSA, _ => RrType::NAPTR,
+                };
+                prop_assert!(matches!(zones.lookup(&owner, kind), Lookup::Records(..)), "{} not served", record);
+            }
+            prop_assert!(exported.to_lowercase().contains(&format!("{record}\n").to_lowercase()), "{} not in\n{}", record, exported);
+        }
+        let domains: Vec<String> = nodes.keys().map(ToString::to_string).collect();
+        let below = ["", "_tcp.", "_sips._tcp.", "sip.", "b.", "a.b.", "_5061._tcp.", "_5061._tcp.sip.", "_tcp.sip.", "zz."];
+        let extra = domains.iter().flat_map(|d| below.iter().flat_map(move |b| [format!("{b}{d}"), format!("{b}{d}.peers.ostn.test")]));
+        let kinds = [RrType::A, RrType::AAAA, RrType::NAPTR, RrType::SRV, RrType::TLSA];
+        // Every number of up to five digits that the claims above could concern, and names beside them.
+        let numbers = (1..=5_u32).flat_map(|len| (0..2_u32.pow(len)).map(move |value| {
+            (0..len).map(|at| (value / 2_u32.pow(at) % 2).to_string()).collect::<Vec<_>>().join(".")
+        }));
+        let numbers = numbers.flat_map(|digits| ["", "x.", "*.", "x.*."].map(|front| (format!("{front}{digits}.e164.ostn.test"), RrType::NAPTR)));
+        let extra = extra.flat_map(|text| kinds.map(|kind| (text.clone(), kind)));
+        for (text, kind) in questions.into_iter().chain(extra).chain(numbers) {
+            let asked = query(&text);
+            prop_assert_eq!(outcome(&zones, &asked, kind), outcome(&plain, &asked, kind), "{} {:?}", text, kind);
+            let sets = |zones: &Zones| {
+                let (sets, _) = zones.lookup_any(&asked);
+                sets.iter().filter(|s| s.kind() != RrType::SOA).map(|s| (s.kind(), rdatas(s))).collect::<BTreeSet<_>>()
+            };
+            prop_assert_eq!(sets(&zones), sets(&plain), "ANY {}", text);
+        }
+    }
+}
