@@ -18,7 +18,7 @@ mod service;
 use std::collections::HashSet;
 
 pub use client::{
-    Client, Families, MAX_UDP_REQUEST, Mode, PATH_MTU_MARGIN, Reach, Request, RequestSize, is_public,
+    Client, Families, MAX_UDP_REQUEST, Mode, PATH_MTU_MARGIN, Reach, Request, RequestSize, SentBy, is_public,
 };
 pub use outcome::{LocateError, Located, NextHop, Reason, Refusal};
 pub use question::{Answer, Data, Failure, Found, Kind, Question, Reply};
@@ -95,6 +95,17 @@ impl<D: FnMut(u32) -> u32> Locate<D> {
     /// ```
     pub fn start(uri: &SipUri, request: Request, client: Client, draw: D) -> (Self, Step) {
         let plan = Plan::new(uri, request, &client);
+        Self::begin(plan, client, draw)
+    }
+
+    /// Begins to look for where a response goes once the connection of its request is gone, and the `received` address
+    /// did not take it (RFC 3263 5; LOC-102 to LOC-104).
+    pub fn start_response(sent_by: &SentBy, client: Client, draw: D) -> (Self, Step) {
+        let plan = Plan::for_response(sent_by, &client);
+        Self::begin(plan, client, draw)
+    }
+
+    fn begin(plan: Plan, client: Client, draw: D) -> (Self, Step) {
         let mut locate = Self { client, plan, facts: Facts::default(), asked: HashSet::new(), memo: None, draw };
         let step = locate.step();
         (locate, step)

@@ -270,7 +270,7 @@ pub enum InvalidName {
     #[error("a label must not begin or end with a hyphen")]
     Hyphen,
     /// An octet that is no letter, digit, hyphen or underscore.
-    #[error("a domain name must be letters, digits, hyphens and dots; found {:?}", char::from(*.0))]
+    #[error("a domain name must be letters, digits, hyphens and dots; {:?} is none of them", char::from(*.0))]
     BadOctet(u8),
     /// A U-label that IDNA does not allow.
     #[error("not a valid internationalised domain name (IDNA, UTS 46)")]

@@ -132,17 +132,18 @@ impl SipUri {
             Some((userinfo, rest)) => (Some(userinfo), rest),
             None => (None, rest),
         };
-        let (user, password) = match userinfo.map(|info| info.split_once(':').map_or((info, None), |(u, p)| (u, Some(p)))) {
-            None => (None, None),
-            Some((user, password)) => {
-                if user.is_empty() {
-                    return Err(InvalidUri::User);
+        let (user, password) =
+            match userinfo.map(|info| info.split_once(':').map_or((info, None), |(u, p)| (u, Some(p)))) {
+                None => (None, None),
+                Some((user, password)) => {
+                    if user.is_empty() {
+                        return Err(InvalidUri::User);
+                    }
+                    check(user, "&=+$,;?/", InvalidUri::User)?;
+                    password.map_or(Ok(()), |password| check(password, "&=+$,", InvalidUri::Password))?;
+                    (Some(user.into()), password.map(Into::into))
                 }
-                check(user, "&=+$,;?/", InvalidUri::User)?;
-                password.map_or(Ok(()), |password| check(password, "&=+$,", InvalidUri::Password))?;
-                (Some(user.into()), password.map(Into::into))
-            }
-        };
+            };
         let (rest, headers) = match rest.split_once('?') {
             Some((rest, headers)) => (rest, Some(headers)),
             None => (rest, None),
@@ -153,7 +154,8 @@ impl SipUri {
             None => (rest, Vec::new()),
         };
         let (host, port) = split_port(hostport)?;
-        let uri = Self { secure, user, password, host: Host::parse(host)?, port, params, headers: headers.map(Into::into) };
+        let uri =
+            Self { secure, user, password, host: Host::parse(host)?, port, params, headers: headers.map(Into::into) };
         // Normalising only ever lengthens the host (U-labels); what we print has to be readable again.
         if uri.to_string().len() > MAX_URI_LEN { Err(InvalidUri::TooLong) } else { Ok(uri) }
     }
@@ -359,11 +361,27 @@ mod tests {
     fn normal_form() {
         for (id, text, shown) in [
             ("RFC 3261 19.1.3", "sip:alice@atlanta.com", "sip:alice@atlanta.com"),
-            ("19.1.3 password", "sip:alice:secretword@atlanta.com;transport=tcp", "sip:alice:secretword@atlanta.com;transport=tcp"),
-            ("19.1.3 headers", "sips:alice@atlanta.com?subject=project%20x&priority=urgent", "sips:alice@atlanta.com?subject=project%20x&priority=urgent"),
-            ("19.1.3 phone", "sip:+1-212-555-1212:1234@gateway.com;user=phone", "sip:+1-212-555-1212:1234@gateway.com;user=phone"),
+            (
+                "19.1.3 password",
+                "sip:alice:secretword@atlanta.com;transport=tcp",
+                "sip:alice:secretword@atlanta.com;transport=tcp",
+            ),
+            (
+                "19.1.3 headers",
+                "sips:alice@atlanta.com?subject=project%20x&priority=urgent",
+                "sips:alice@atlanta.com?subject=project%20x&priority=urgent",
+            ),
+            (
+                "19.1.3 phone",
+                "sip:+1-212-555-1212:1234@gateway.com;user=phone",
+                "sip:+1-212-555-1212:1234@gateway.com;user=phone",
+            ),
             ("19.1.3 address", "sip:alice@192.0.2.4", "sip:alice@192.0.2.4"),
-            ("19.1.3 no user", "sip:atlanta.com;method=REGISTER?to=alice%40atlanta.com", "sip:atlanta.com;method=REGISTER?to=alice%40atlanta.com"),
+            (
+                "19.1.3 no user",
+                "sip:atlanta.com;method=REGISTER?to=alice%40atlanta.com",
+                "sip:atlanta.com;method=REGISTER?to=alice%40atlanta.com",
+            ),
             ("19.1.3 semicolon", "sip:alice;day=tuesday@atlanta.com", "sip:alice;day=tuesday@atlanta.com"),
             ("LOC-8", "SIPS:Alice@AtLanta.Com;Transport=TCP;LR", "sips:Alice@atlanta.com;transport=TCP;lr"),
             ("LOC-9 dot", "sip:bob@example.com.:5070", "sip:bob@example.com:5070"),
@@ -375,7 +393,10 @@ mod tests {
             assert_eq!(SipUri::parse(shown).as_ref(), Ok(&uri), "{id}");
         }
         let uri = SipUri::parse("sip:a@b.test:5070;transport=TCP;lr?x=y").unwrap();
-        assert_eq!((uri.parameter("TRANSPORT"), uri.parameter("lr"), uri.parameter("x")), (Some(Some("TCP")), Some(None), None));
+        assert_eq!(
+            (uri.parameter("TRANSPORT"), uri.parameter("lr"), uri.parameter("x")),
+            (Some(Some("TCP")), Some(None), None)
+        );
         assert!(uri.has_parameters() && !uri.has_password() && !uri.is_sips());
         assert_eq!((uri.user(), uri.port().map(NonZeroU16::get)), (Some("a"), Some(5070)));
     }

@@ -21,5 +21,5 @@ pub use conflict::{Conflict, ConflictKind, Part};
 pub use live::{Live, Reader};
 pub use lookup::Lookup;
 pub use name::QueryName;
-pub use rrset::{RdataSink, RrType, Rrset};
+pub use rrset::{Rdata, RdataSink, RrType, Rrset};
 pub use zones::{BuildError, Change, Settings, Zone, Zones};

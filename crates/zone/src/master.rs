@@ -1,6 +1,14 @@
 //! Master files (RFC 1035 5): reading one into a static zone. The text is an argument; so is what `$INCLUDE` names.
 //!
-//! The `domain` crate reads entries; what a zone must be (one SOA, NS at the apex, a CNAME alone) is checked here.
+//! The `domain` crate reads entries, once [`extra`] has written what it does not know in a form that it does; what a zone must be (one SOA, NS at the apex, a CNAME alone) is checked here.
+
+mod data;
+mod extra;
+mod historic;
+mod kind;
+mod loc;
+mod odd;
+mod token;
 
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -13,6 +21,7 @@ use domain::zonefile::inplace::{Entry, ScannedRecord, Zonefile};
 use siphasher::sip::SipHasher13;
 use tandem_model::DomainName;
 
+use self::extra::{Inherited, rewrite};
 use crate::print::Presented;
 use crate::rrset::RrType;
 use crate::statics::{NameBuilder, Statics, StaticsBuilder, sort_key};
@@ -53,7 +62,7 @@ impl StaticZone {
             line: 0,
             reason: "the file's name is no zone name".into(),
         })?;
-        reader.file(file, text, origin_name, 0)?;
+        reader.file(file, text, origin_name, Inherited::default(), 0)?;
         reader.finish(origin, file)
     }
 
@@ -102,8 +111,17 @@ struct Reader<'i> {
 }
 
 impl Reader<'_> {
-    fn file(&mut self, file: &str, text: &[u8], origin: Name<Bytes>, depth: usize) -> Result<(), MasterFileError> {
+    fn file(
+        &mut self,
+        file: &str,
+        text: &[u8],
+        origin: Name<Bytes>,
+        inherited: Inherited,
+        depth: usize,
+    ) -> Result<(), MasterFileError> {
         let at_line = |line, reason: String| MasterFileError { file: file.into(), line, reason };
+        let mut rewritten = rewrite(text, origin.as_slice(), inherited);
+        let text = &*rewritten.text;
         // A last line without a line feed is read as if it had one.
         let mut source = Zonefile::with_capacity(text.len() + 1);
         source.extend_from_slice(text);
@@ -116,7 +134,7 @@ impl Reader<'_> {
         loop {
             let entry = match source.next_entry() {
                 Ok(Some(entry)) => entry,
-                Ok(None) => return Ok(()),
+                Ok(None) => return rewritten.fault.map_or(Ok(()), |(line, reason)| Err(at_line(line, reason))),
                 Err(error) => {
                     let (line, reason) = split_error(&error.to_string());
                     return Err(at_line(line, reason));
@@ -132,7 +150,8 @@ impl Reader<'_> {
                     let text =
                         (self.include)(&path).map_err(|reason| at_line(line, format!("$INCLUDE {path}: {reason}")))?;
                     let current = source.origin().map_err(|error| at_line(line, error.to_string()))?;
-                    self.file(&path, &text, given.unwrap_or(current), depth + 1)?;
+                    let inherited = rewritten.includes.pop_front().unwrap_or_default();
+                    self.file(&path, &text, given.unwrap_or(current), inherited, depth + 1)?;
                 }
             }
         }

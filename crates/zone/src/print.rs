@@ -81,9 +81,9 @@ fn number_records(zones: &Zones, zone: &Zone, out: &mut dyn fmt::Write) -> fmt::
 /// Writes an RRset, a record a line.
 pub(crate) fn write_set(out: &mut dyn fmt::Write, owner: &[u8], set: &Rrset<'_>) -> fmt::Result {
     let mut rdata = Vec::with_capacity(64);
-    for index in 0..set.len() {
+    for data in set.rdatas() {
         rdata.clear();
-        set.write_rdata(index, &mut rdata);
+        data.write(&mut rdata);
         let kind = Rtype::from_int(set.kind().0);
         write!(out, "{} {} IN ", Presented(owner), set.ttl())?;
         match parsed(kind, &rdata) {

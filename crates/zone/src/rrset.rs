@@ -105,17 +105,39 @@ impl<'z> Rrset<'z> {
         }
     }
 
-    /// Writes the data of record `index`, names uncompressed. Allocates nothing.
-    ///
-    /// # Panics
-    ///
-    /// If `index` is not below [`len`](Self::len).
-    pub fn write_rdata(&self, index: usize, sink: &mut impl RdataSink) {
+    /// The data of each record, in order.
+    pub fn rdatas(&self) -> impl Iterator<Item = Rdata<'z>> + use<'z> {
+        let (source, count) = (self.source, self.len());
+        let mut packed = match source {
+            Source::Static { rdatas, .. } => rdatas,
+            _ => &[],
+        };
+        (0..count).map_while(move |index| match source {
+            Source::Static { .. } => {
+                let (rdata, rest) = first_rdata(packed)?;
+                packed = rest;
+                Some(Rdata { source: Source::One(rdata), index: 0 })
+            }
+            _ => Some(Rdata { source, index }),
+        })
+    }
+}
+
+/// The data of one record.
+#[derive(Debug, Clone, Copy)]
+pub struct Rdata<'z> {
+    source: Source<'z>,
+    index: usize,
+}
+
+impl Rdata<'_> {
+    /// Writes the data, names uncompressed. Allocates nothing.
+    pub fn write(&self, sink: &mut impl RdataSink) {
+        let index = self.index;
         match self.source {
             Source::One(octets) => sink.put(octets),
-            Source::Static { rdatas, .. } => {
-                sink.put(static_rdatas(rdatas).nth(index).expect("the caller keeps the index below len"));
-            }
+            // `rdatas` hands static records out one by one.
+            Source::Static { .. } => {}
             Source::Naptr(at) => at.node.write_naptr(at.suffix, sink),
             Source::Srv(at) => at.node.write_srv(index, at.host_suffix, sink),
             Source::Addresses { octets, size } => sink.put(&octets[index * size..(index + 1) * size]),
@@ -134,9 +156,13 @@ impl<'z> Rrset<'z> {
 pub(crate) fn static_rdatas(packed: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = packed;
     std::iter::from_fn(move || {
-        let (&length, tail) = rest.split_first_chunk::<2>()?;
-        let (rdata, tail) = tail.split_at_checked(usize::from(u16::from_be_bytes(length)))?;
+        let (rdata, tail) = first_rdata(rest)?;
         rest = tail;
         Some(rdata)
     })
+}
+
+fn first_rdata(packed: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&length, tail) = packed.split_first_chunk::<2>()?;
+    tail.split_at_checked(usize::from(u16::from_be_bytes(length)))
 }

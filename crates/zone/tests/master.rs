@@ -39,7 +39,7 @@ fn rdata(zones: &Zones, owner: &[u8], kind: u16) -> Vec<u8> {
         panic!("type {kind}: {:?}", zones.lookup(&name, RrType(kind)))
     };
     let mut rdata = Vec::new();
-    set.write_rdata(0, &mut rdata);
+    set.rdatas().next().unwrap().write(&mut rdata);
     rdata
 }
 

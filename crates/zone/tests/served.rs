@@ -52,10 +52,10 @@ fn query(text: &str) -> QueryName {
 }
 
 fn rdatas(set: &Rrset<'_>) -> BTreeSet<Vec<u8>> {
-    (0..set.len())
-        .map(|index| {
+    set.rdatas()
+        .map(|data| {
             let mut rdata = Vec::new();
-            set.write_rdata(index, &mut rdata);
+            data.write(&mut rdata);
             rdata
         })
         .collect()

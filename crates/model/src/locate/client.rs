@@ -1,10 +1,12 @@
 //! What the element that sends the request can do and wants: the machine's settings.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
 
 use super::question::Kind;
 use super::service::Service;
 use crate::select::Order;
+use crate::uri::Host;
 
 /// The element that looks for a server. The default is this product's: TLS and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +145,17 @@ pub struct Request {
     pub request_uri_is_sips: bool,
     /// Its size, if known.
     pub size: Option<RequestSize>,
+}
+
+/// Where a response goes when the connection of its request is gone (RFC 3263 5): the topmost Via.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentBy {
+    /// Via's transport; `TLS` is TLS over TCP and nothing else (LOC-102).
+    pub service: Service,
+    /// The host of `sent-by`.
+    pub host: Host,
+    /// The port of `sent-by`, if it has one.
+    pub port: Option<NonZeroU16>,
 }
 
 /// How large a request is, and how much the path carries.

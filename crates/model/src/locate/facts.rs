@@ -58,7 +58,8 @@ impl Facts {
         for step in 0..=MAX_ALIASES + 1 {
             let at = Question { name: name.clone(), kind: question.kind };
             let here = || records.iter().filter(|r| r.owner == name);
-            let data: Vec<_> = here().filter(|r| r.data.kind() == Some(question.kind)).map(|r| r.data.clone()).collect();
+            let data: Vec<_> =
+                here().filter(|r| r.data.kind() == Some(question.kind)).map(|r| r.data.clone()).collect();
             if !data.is_empty() {
                 let ttl = here().map(|r| r.ttl).min().unwrap_or(0);
                 hosts.extend(data.iter().filter_map(srv_host));

@@ -61,7 +61,7 @@ pub enum LocateError {
     #[error("not a valid SIP URI")]
     InvalidUri(#[source] InvalidUri),
     /// The URI asks for a transport that we do not have: call without `transport=`, or build it in.
-    #[error("the URI asks for transport {0:?}, which is not available here: leave it out of the URI")]
+    #[error("transport {0:?} is asked for, which is not available here: leave it out of the URI")]
     UnsupportedTransport(String),
     /// The domain offers SIP, but nothing that we may use: its operator or our settings have to change.
     #[error("{0} offers no transport that may be used here: ask its operator for SIPS+D2T, or allow more transports")]
@@ -93,15 +93,19 @@ pub enum LocateError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// A plaintext service in secure mode.
-    #[error("the URI asks for plaintext (transport=udp), which is never used here: leave the transport out")]
+    #[error("plaintext is asked for (transport=udp, or a Via without TLS), which is never used here: use TLS")]
     Plaintext,
     /// An address instead of a domain, in secure mode: no certificate can be checked against it (LOC-67).
-    #[error("the URI has an address instead of a domain, so there is no name to verify: call the domain, or pin the server's key")]
+    #[error(
+        "the URI has an address instead of a domain, so there is no name to verify: call the domain, or pin the server's key"
+    )]
     NumericHost,
     /// A multicast address (LOC-11).
     #[error("{0} is a multicast address: no single server can be verified there")]
     Multicast(IpAddr),
     /// A record led to a loopback, private, link-local or multicast address.
-    #[error("the domain's records lead to {0}, which is not a public address: allow private addresses if this is your own network")]
+    #[error(
+        "the domain's records lead to {0}, which is not a public address: allow private addresses if this is your own network"
+    )]
     Address(IpAddr),
 }

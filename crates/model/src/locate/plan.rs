@@ -1,8 +1,9 @@
 //! What the URI and the settings decide before DNS is asked (RFC 3263 4.1, 4.2).
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 
-use super::client::{Client, Mode, Request};
+use super::client::{Client, Mode, Request, SentBy};
 use super::outcome::{LocateError, Reason, Refusal};
 use super::service::Service;
 use crate::name::DomainName;
@@ -56,10 +57,51 @@ impl Plan {
             because("LOC-38", "the request is large: UDP does not count".to_owned());
             services.retain(|&service| service != Service::Udp);
         }
-        let route = Decide { uri, client, as_sips, secure, large: request.is_large(), services: &services }
-            .route(&mut because);
+        let route =
+            Decide { uri, client, as_sips, secure, large: request.is_large(), services: &services }.route(&mut because);
         let host = uri.host().clone();
         Self { route, secure, services, tls_name: host.as_name().cloned(), host, reasons }
+    }
+}
+
+impl Plan {
+    /// RFC 3263 5: the transport is Via's, so NAPTR is never asked for (LOC-102 to LOC-104).
+    pub(super) fn for_response(sent_by: &SentBy, client: &Client) -> Self {
+        let service = sent_by.service;
+        let port = sent_by.port.map(NonZeroU16::get);
+        let (rule, text, route) = match &sent_by.host {
+            Host::Ip(ip) => {
+                let address = SocketAddr::new(*ip, port.unwrap_or_else(|| service.default_port()));
+                ("LOC-102", format!("sent-by is {ip}: no DNS; {service}"), Route::Numeric { service, address })
+            }
+            Host::Name(target) => {
+                let target = target.clone();
+                match port {
+                    Some(port) => {
+                        let text = format!("sent-by names port {port}: {service} to the addresses of {target}");
+                        ("LOC-103", text, Route::Address { target, service, port })
+                    }
+                    None => {
+                        ("LOC-104", format!("Via decides: {service}, SRV of {target}"), Route::Srv { target, service })
+                    }
+                }
+            }
+        };
+        let secure_mode = client.mode == Mode::Secure;
+        let route = match &sent_by.host {
+            Host::Ip(ip) if ip.is_multicast() => Err(LocateError::PolicyRefused(Refusal::Multicast(*ip))),
+            _ if secure_mode && !service.is_secure() => Err(LocateError::PolicyRefused(Refusal::Plaintext)),
+            Host::Ip(_) if secure_mode && !client.pins_numeric_hosts => {
+                Err(LocateError::PolicyRefused(Refusal::NumericHost))
+            }
+            _ if !client.services.contains(&service) => {
+                Err(LocateError::UnsupportedTransport(service.via().to_ascii_lowercase()))
+            }
+            _ => Ok(route),
+        };
+        let (host, tls_name) = (sent_by.host.clone(), sent_by.host.as_name().cloned());
+        let reasons = vec![Reason { rule, text }];
+        Self { route, secure: service.is_secure(), services: vec![service], host, tls_name, reasons }
     }
 }
 
@@ -80,7 +122,7 @@ impl Decide<'_> {
         if host_is_numeric && self.client.mode == Mode::Secure && !self.client.pins_numeric_hosts {
             return Err(LocateError::PolicyRefused(Refusal::NumericHost)); // LOC-67
         }
-        let port = self.uri.port().map(std::num::NonZeroU16::get);
+        let port = self.uri.port().map(NonZeroU16::get);
         match (target, port, explicit) {
             (Host::Ip(ip), ..) if ip.is_multicast() => Err(LocateError::PolicyRefused(Refusal::Multicast(ip))), // LOC-11
             (Host::Ip(ip), ..) => {
@@ -91,7 +133,10 @@ impl Decide<'_> {
             }
             (Host::Name(target), Some(port), _) => {
                 let service = explicit.map_or_else(|| self.default_service(), Ok)?;
-                because("LOC-22", format!("port {port} is given: no NAPTR, no SRV; {service} to the addresses of {target}"));
+                because(
+                    "LOC-22",
+                    format!("port {port} is given: no NAPTR, no SRV; {service} to the addresses of {target}"),
+                );
                 Ok(Route::Address { target, service, port })
             }
             (Host::Name(target), None, Some(service)) => {

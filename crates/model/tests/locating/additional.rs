@@ -48,7 +48,11 @@ fn a_whole_chain_takes_one_question() {
     assert_eq!(asked_and_shown("sip:a@d.test", with(vec![])), (6, HOPS.to_owned()), "LOC-59: it is not required");
     assert_eq!(asked_and_shown("sip:a@d.test", with(records(ZONE, TTL))), (1, HOPS.to_owned()));
     let without_v6: Vec<_> = records(ZONE, TTL).into_iter().filter(|r| !matches!(r.data, Data::Aaaa(_))).collect();
-    assert_eq!(asked_and_shown("sip:a@d.test", with(without_v6)), (3, HOPS.to_owned()), "LOC-59: missing ones are asked");
+    assert_eq!(
+        asked_and_shown("sip:a@d.test", with(without_v6)),
+        (3, HOPS.to_owned()),
+        "LOC-59: missing ones are asked"
+    );
 }
 
 #[test]
@@ -57,10 +61,12 @@ fn strangers_data_is_left() {
     let (asked, hops) = asked_and_shown("sip:a@far.test", with(records(ZONE, TTL)));
     assert_eq!((asked, hops), (2, HOPS.replace("as d.test", "as far.test")));
 
-    let forged = "_sips._tcp.d.test. SRV 0 0 5061 evil.test.\nevil.test. A 203.0.113.66\nevil.test. AAAA 2001:db8::66\n";
+    let forged =
+        "_sips._tcp.d.test. SRV 0 0 5061 evil.test.\nevil.test. A 203.0.113.66\nevil.test. AAAA 2001:db8::66\n";
     let (_, hops) = asked_and_shown("sip:a@far.test", with(records(forged, TTL)));
     assert_eq!(hops, HOPS.replace("as d.test", "as far.test"), "threat 10: outside the domain asked about");
-    let forged = "edge.provider.test. CNAME evil.test.\nd.test. NAPTR 1 1 \"s\" \"SIPS+D2T\" \"\" _sips._tcp.evil.test.\n";
+    let forged =
+        "edge.provider.test. CNAME evil.test.\nd.test. NAPTR 1 1 \"s\" \"SIPS+D2T\" \"\" _sips._tcp.evil.test.\n";
     let (_, hops) = asked_and_shown("sip:a@d.test", with(records(forged, TTL)));
     assert_eq!(hops, HOPS, "no alias and no NAPTR out of additional data");
     let in_the_way: Vec<_> = (0..MAX_ADDITIONAL)

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use tandem_model::SipUri;
 use tandem_model::locate::{
-    Client, Families, Kind, Locate, LocateError, Order, Question, Reach, Refusal, Reply, Request, RequestSize, Step,
+    Client, Families, Kind, Locate, LocateError, Order, Question, Reach, Refusal, Reply, Request, RequestSize, SentBy,
+    Service, Step,
 };
 
 use crate::zone::ZoneFile;
-use crate::{client, run, shown, uri};
+use crate::{client, drive, run, shown, uri};
 
 /// One row of `locating.cases`.
 struct Case {
@@ -37,7 +38,8 @@ impl Case {
                 _ => draws = word.strip_prefix("n=").expect(id).split(',').map(|n| n.parse().unwrap()).collect(),
             }
         }
-        let in_secure_mode = expected.split_once("(SECURE mode: `").map(|(_, rest)| rest.split('`').next().unwrap().into());
+        let in_secure_mode =
+            expected.split_once("(SECURE mode: `").map(|(_, rest)| rest.split('`').next().unwrap().into());
         let expected = match expected.strip_prefix('`') {
             Some(error) => error.split('`').next().unwrap().to_owned(),
             None => {
@@ -151,7 +153,11 @@ fn secure_is_the_default_and_stays_so() {
         ("transport without a value", "sip:bob@example.com;transport", "InvalidUri"),
         ("LOC-39", "sip:bob@naptrfail.test", "TemporaryFailure"),
     ] {
-        assert_eq!(shown(&run(&uri(text), Request::default(), Client::default(), &[], |q| zone.reply(q)).0), expected, "{id}");
+        assert_eq!(
+            shown(&run(&uri(text), Request::default(), Client::default(), &[], |q| zone.reply(q)).0),
+            expected,
+            "{id}"
+        );
     }
     let pinned = Client { pins_numeric_hosts: true, ..Client::default() };
     let located = run(&uri("sips:bob@192.0.2.9"), Request::default(), pinned, &[], |q| zone.reply(q)).0;
@@ -174,14 +180,19 @@ fn loc_58_distribution() {
         let mut first: HashMap<String, u32> = HashMap::new();
         for _ in 0..DRAWS {
             let draw = [random.up_to(if domain == "w.test" { 4 } else { 30 })];
-            let located = run(&uri(&format!("sips:bob@{domain}")), Request::default(), client("FULL"), &draw, |q| zone.reply(q)).0;
+            let located =
+                run(&uri(&format!("sips:bob@{domain}")), Request::default(), client("FULL"), &draw, |q| zone.reply(q))
+                    .0;
             *first.entry(located.outcome.unwrap()[0].address.ip().to_string()).or_default() += 1;
         }
         for (address, chance) in chances {
             let mean = f64::from(DRAWS) * chance;
             let deviation = (mean * (1.0 - chance)).sqrt();
             let got = f64::from(first.get(*address).copied().unwrap_or(0));
-            assert!((got - mean).abs() <= 4.0 * deviation, "{domain} {address}: {got}, expected {mean} ± 4×{deviation}");
+            assert!(
+                (got - mean).abs() <= 4.0 * deviation,
+                "{domain} {address}: {got}, expected {mean} ± 4×{deviation}"
+            );
         }
     }
 }
@@ -252,4 +263,36 @@ fn addresses_inside_our_network() {
     let any = Client { reach: Reach::Any, ..Client::default() };
     let located = run(&uri("sip:a@only.test"), Request::default(), any, &[], |q| zone.reply(q)).0;
     assert_eq!(shown(&located), "TLS 192.168.0.1:5061 as only.test");
+}
+
+/// LOC-102 to LOC-104: where responses go.
+#[test]
+fn responses() {
+    let zone = ZoneFile::parse(
+        "_sips._tcp.proxy.test. SRV 0 0 5071 p.proxy.test.\n\
+         _sip._udp.proxy.test. SRV 0 0 5070 p.proxy.test.\n\
+         p.proxy.test. A 203.0.113.1\n\
+         plain.test. A 203.0.113.2\n",
+    );
+    for (id, who, via, expected, first) in [
+        ("LOC-T97", "FULL", "TLS proxy.test", "TLS 203.0.113.1:5071 as proxy.test", "_sips._tcp.proxy.test SRV"),
+        ("LOC-T97", "SECURE", "TLS proxy.test", "TLS 203.0.113.1:5071 as proxy.test", "_sips._tcp.proxy.test SRV"),
+        ("LOC-T98", "FULL", "UDP 192.0.2.7", "UDP 192.0.2.7:5060", ""),
+        ("LOC-102", "FULL", "TLS 192.0.2.7:5071", "TLS 192.0.2.7:5071 as none", ""),
+        ("LOC-103", "FULL", "UDP plain.test:5099", "UDP 203.0.113.2:5099", "plain.test AAAA"),
+        ("LOC-104", "FULL", "UDP proxy.test", "UDP 203.0.113.1:5070", "_sip._udp.proxy.test SRV"),
+        ("LOC-104 no SRV", "FULL", "TCP plain.test", "TCP 203.0.113.2:5060", "_sip._tcp.plain.test SRV"),
+        ("plaintext", "SECURE", "UDP proxy.test", "PolicyRefused", ""),
+        ("LOC-67", "SECURE", "TLS 192.0.2.7", "PolicyRefused", ""),
+        ("not built in", "LEGACY", "TLS proxy.test", "UnsupportedTransport", ""),
+    ] {
+        let (service, sent_by) = via.split_once(' ').unwrap();
+        let sent_by = uri(&format!("sip:{sent_by}"));
+        let service = Service::ALL.into_iter().find(|s| s.via() == service).unwrap();
+        let sent_by = SentBy { service, host: sent_by.host().clone(), port: sent_by.port() };
+        let (located, asked) = drive(Locate::start_response(&sent_by, client(who), |_| 0), |q| zone.reply(q));
+        assert_eq!(shown(&located), expected, "{id}: {via}");
+        assert_eq!(asked.first().map(ToString::to_string).unwrap_or_default(), first, "{id}: {via}");
+        assert!(asked.iter().all(|question| question.kind != Kind::Naptr), "{id}: {asked:?}");
+    }
 }

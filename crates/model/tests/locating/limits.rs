@@ -2,10 +2,11 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use proptest::prelude::*;
 use tandem_model::DomainName;
 use tandem_model::locate::{
-    Answer, Data, Failure, Kind, LocateError, MAX_ALIASES, MAX_NAPTRS, MAX_NEXT_HOPS, MAX_QUESTIONS, MAX_SRV_QUESTIONS,
-    MAX_SRVS, Question, Reply, Request,
+    Answer, Client, Data, Failure, Found, Kind, LocateError, MAX_ALIASES, MAX_NAPTRS, MAX_NEXT_HOPS, MAX_QUESTIONS,
+    MAX_SRV_QUESTIONS, MAX_SRVS, Question, Reply, Request,
 };
 use tandem_model::record::{Naptr, Srv};
 
@@ -36,7 +37,8 @@ fn chain(zone: &mut ZoneFile, domain: &str, len: usize) {
 
 #[test]
 fn aliases() {
-    let mut zone = ZoneFile::parse("loop.test. CNAME loop2.test.\nloop2.test. CNAME loop.test.\nself.test. CNAME self.test.\n");
+    let mut zone =
+        ZoneFile::parse("loop.test. CNAME loop2.test.\nloop2.test. CNAME loop.test.\nself.test. CNAME self.test.\n");
     chain(&mut zone, "eight.test", MAX_ALIASES);
     chain(&mut zone, "nine.test", MAX_ALIASES + 1);
     // A server that gives one alias at a time, and one that gives the whole chain.
@@ -73,7 +75,10 @@ fn aliases_of_many_targets() {
         let host_name = format!("h{host}.many.test");
         zone.add(name("_sips._tcp.many.test"), srv(host, 5061, &host_name));
         zone.add(name(&host_name), Data::Cname(name(&format!("real.{host_name}"))));
-        zone.add(name(&format!("real.{host_name}")), Data::A(Ipv4Addr::new(203, 0, 113, 1 + u8::try_from(host).unwrap())));
+        zone.add(
+            name(&format!("real.{host_name}")),
+            Data::A(Ipv4Addr::new(203, 0, 113, 1 + u8::try_from(host).unwrap())),
+        );
     }
     let (located, asked) = run(&uri("sips:b@many.test"), Request::default(), client("FULL"), &[], |q| zone.reply(q));
     assert_eq!(located.outcome.unwrap().len(), MAX_ALIASES);
@@ -134,7 +139,10 @@ fn nonsense() {
     let other = name("other.test");
     for (id, records) in [
         ("an empty answer", vec![]),
-        ("about somebody else", vec![found(&other, &srv(0, 5061, "x.test")), found(&other, &naptr(0, "SIPS+D2T", "x.test"))]),
+        (
+            "about somebody else",
+            vec![found(&other, &srv(0, 5061, "x.test")), found(&other, &naptr(0, "SIPS+D2T", "x.test"))],
+        ),
     ] {
         let reply = |_: &Question| Reply::Records(Answer { records: records.clone(), additional: records.clone() });
         let (located, asked) = run(&uri("sips:b@d.test"), Request::default(), client("FULL"), &[], reply);
@@ -154,4 +162,63 @@ fn nonsense() {
     let nothing = |_: &Question| Reply::NxDomain { ttl: 30 };
     let (located, _) = run(&uri(&format!("sips:b@{long}")), Request::default(), client("FULL"), &[], nothing);
     assert_eq!(shown(&located), "NoSuchDomain");
+}
+
+/// Records about a handful of names, so that what one reply says meets what another asked.
+fn any_record() -> impl Strategy<Value = Found> {
+    let names = ["d.test", "_sips._tcp.d.test", "a.d.test", "b.d.test", "x.test", "_sips._tcp.x.test"];
+    let any_name = proptest::sample::select(names.map(name).to_vec());
+    let target = proptest::option::of(any_name.clone());
+    let data =
+        prop_oneof![
+            any::<[u8; 4]>().prop_map(|octets| Data::A(octets.into())),
+            any::<[u8; 16]>().prop_map(|octets| Data::Aaaa(octets.into())),
+            any_name.clone().prop_map(Data::Cname),
+            (0..3_u16, 0..3_u16, 0..3_u16, target.clone())
+                .prop_map(|(priority, weight, port, target)| Data::Srv(Srv { priority, weight, port, target })),
+            (0..3_u16, "[sSau]?", "(SIPS?|sips)\\+D2[TUSX]|E2U\\+sip", "|!a!b!", target).prop_map(
+                |(order, flags, services, regexp, replacement)| Data::Naptr(Naptr {
+                    order,
+                    preference: 0,
+                    flags: flags.into(),
+                    services: services.into(),
+                    regexp: regexp.into(),
+                    replacement
+                })
+            ),
+            Just(Data::Unusable(Kind::Srv)),
+        ];
+    (any_name, 0..100_u32, data).prop_map(|(owner, ttl, data)| Found { owner, ttl, data })
+}
+
+fn any_reply() -> impl Strategy<Value = Reply> {
+    let records = || proptest::collection::vec(any_record(), 0..12);
+    prop_oneof![
+        6 => (records(), records()).prop_map(|(records, additional)| Reply::Records(Answer { records, additional })),
+        1 => Just(Reply::NoData { ttl: 1 }),
+        1 => Just(Reply::NxDomain { ttl: 1 }),
+        1 => Just(Reply::Failed(Failure::Timeout)),
+    ]
+}
+
+proptest! {
+    /// LOC-66, LOC-85, LOC-90, threats 4, 11, 13 and 14: DNS may say what it likes.
+    #[test]
+    fn any_replies(replies in proptest::collection::vec(any_reply(), 1..8), secure in any::<bool>()) {
+        let client = if secure { Client::default() } else { client("ALL") };
+        let next = std::cell::Cell::new(0);
+        let (located, asked) = run(&uri("sip:a@d.test"), Request::default(), client, &[3, 1, 4, 1, 5], |_| {
+            next.set(next.get() + 1);
+            replies[next.get() % replies.len()].clone()
+        });
+        prop_assert!(asked.len() <= MAX_QUESTIONS);
+        for (at, hop) in located.outcome.iter().flatten().enumerate() {
+            prop_assert!(at < MAX_NEXT_HOPS && hop.address.port() != 0);
+            prop_assert!(hop.service.is_secure() || !secure);
+            prop_assert_eq!(&hop.tls_name, &hop.service.is_secure().then(|| name("d.test")));
+            prop_assert!(tandem_model::locate::is_public(hop.address.ip()));
+            prop_assert!(located.ttl <= hop.ttl);
+        }
+        prop_assert!(located.outcome.map_or(true, |hops| !hops.is_empty()));
+    }
 }

@@ -8,13 +8,26 @@ mod limits;
 mod zone;
 
 use tandem_model::SipUri;
-use tandem_model::locate::{Client, Locate, LocateError, Located, Mode, NextHop, Question, Reply, Request, Service, Step};
+use tandem_model::locate::{
+    Client, Locate, LocateError, Located, Mode, NextHop, Question, Reply, Request, Service, Step,
+};
 
 /// Lets the machine run against `zone`; gives the outcome and the questions in the order they were asked.
-fn run(uri: &SipUri, request: Request, client: Client, draws: &[u32], reply: impl Fn(&Question) -> Reply,
+fn run(
+    uri: &SipUri,
+    request: Request,
+    client: Client,
+    draws: &[u32],
+    reply: impl Fn(&Question) -> Reply,
 ) -> (Located, Vec<Question>) {
     let mut draws = draws.iter().copied();
-    let (mut locate, mut step) = Locate::start(uri, request, client, move |_| draws.next().unwrap_or(0));
+    drive(Locate::start(uri, request, client, move |_| draws.next().unwrap_or(0)), reply)
+}
+
+fn drive<D: FnMut(u32) -> u32>(
+    (mut locate, mut step): (Locate<D>, Step),
+    reply: impl Fn(&Question) -> Reply,
+) -> (Located, Vec<Question>) {
     let (mut asked, mut next) = (Vec::new(), 0);
     loop {
         match step {
@@ -72,4 +85,3 @@ fn error_name(error: &LocateError) -> &'static str {
 fn uri(text: &str) -> SipUri {
     SipUri::parse(text).unwrap()
 }
-

@@ -58,7 +58,9 @@ impl ZoneFile {
                 records.extend(wanted.into_iter().map(|data| found(&at, data)));
                 return Reply::Records(Answer { records, additional: Vec::new() });
             }
-            let Some(alias @ Data::Cname(target)) = here.iter().find(|data| matches!(data, Data::Cname(_))) else { break };
+            let Some(alias @ Data::Cname(target)) = here.iter().find(|data| matches!(data, Data::Cname(_))) else {
+                break;
+            };
             records.push(found(&at, alias));
             at = target.clone();
         }
