@@ -1,0 +1,256 @@
+//! From a sound question to its answer: the lookup, the CNAME chain, and which sections carry what. HOT PATH.
+//!
+//! Start at [`answer`]. Required records (answer, authority, glue) go in whole or the answer is truncated; additional
+//! records go in as far as there is room (DNS-45).
+
+use tandem_zone::{Lookup, QueryName, RdataSink, RrType, Rrset, Zone, Zones};
+
+use crate::request::Request;
+use crate::wire::{EDE, HEADER, MAX_MESSAGE, OPT, PLAIN_UDP, Rcode};
+use crate::writer::{DoesNotFit, Head, Owner, Section, Writer, bare};
+
+/// Most aliases in one answer (DNS-25, PROFILE).
+const MAX_ALIASES: usize = 8;
+
+/// Octets of a record before its data when the owner is a pointer (RFC 1035 4.1.3).
+const RECORD_HEAD: usize = 2 + 10;
+
+/// No record is shorter than this: below it, additional records are not tried.
+const SHORTEST_RECORD: usize = RECORD_HEAD + 4;
+
+/// Extended error: not authoritative (RFC 8914 4.21).
+const NOT_AUTHORITATIVE: u16 = 20;
+
+/// How a message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// By UDP; our limit for answers, in octets.
+    Udp { limit: u16 },
+    /// By TCP.
+    Tcp,
+}
+
+/// The answer that now stands in the buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reply {
+    /// Its length in octets.
+    pub(crate) len: usize,
+    /// Its response code.
+    pub(crate) rcode: Rcode,
+    /// Whether TC is set.
+    pub(crate) truncated: bool,
+}
+
+/// How a lookup and its chain ended.
+struct Ending {
+    rcode: Rcode,
+    authoritative: bool,
+}
+
+/// Something that must be in the answer has no room.
+struct Truncated {
+    authoritative: bool,
+}
+
+impl From<DoesNotFit> for Truncated {
+    fn from(DoesNotFit: DoesNotFit) -> Self {
+        Self { authoritative: true }
+    }
+}
+
+/// Answers `request`, which stands in `buffer` with `query_len` octets, in the same buffer.
+pub(crate) fn answer(
+    zones: &Zones,
+    request: &Request,
+    transport: Transport,
+    buffer: &mut [u8],
+    query_len: usize,
+) -> Reply {
+    let limit = match transport {
+        Transport::Udp { limit } => {
+            usize::from(request.edns.map_or(PLAIN_UDP, |edns| edns.size.min(limit).max(PLAIN_UDP)))
+        }
+        Transport::Tcp => MAX_MESSAGE,
+    };
+    let mut writer = Writer::new(buffer, request.question_end, limit, request.edns);
+    let ending = if request.kind == RrType::ANY {
+        any(zones, request, transport, &mut writer)
+    } else {
+        follow(zones, request, &mut writer)
+    };
+    let head =
+        |rcode, authoritative, truncated| Head { rcode, authoritative, truncated, edns: request.edns, error: None };
+    match ending {
+        Ok(Some(Ending { rcode, authoritative })) => {
+            Reply { len: writer.finish(head(rcode, authoritative, false)), rcode, truncated: false }
+        }
+        Ok(None) => refuse(request, transport, buffer, query_len),
+        Err(Truncated { authoritative }) => {
+            // DNS-45: TC with nothing but the question and OPT; the client asks again over TCP.
+            writer.clear();
+            let len = writer.finish(head(Rcode::NoError, authoritative, true));
+            Reply { len, rcode: Rcode::NoError, truncated: true }
+        }
+    }
+}
+
+/// REFUSED for what is not ours (DNS-6). Over UDP the extended error goes in only where it leaves the answer no longer
+/// than the query: nobody gets more than was sent for a name that we do not serve (DNS-46, threat 2).
+pub(crate) fn refuse(request: &Request, transport: Transport, buffer: &mut [u8], query_len: usize) -> Reply {
+    let with_error = request.question_end + OPT + EDE;
+    let fits = transport == Transport::Tcp || with_error <= query_len;
+    let head = Head {
+        rcode: Rcode::Refused,
+        authoritative: false,
+        truncated: false,
+        edns: request.edns,
+        error: (request.edns.is_some() && fits).then_some(NOT_AUTHORITATIVE),
+    };
+    Reply { len: bare(buffer, request.question_end, 1, head), rcode: Rcode::Refused, truncated: false }
+}
+
+/// Looks up, and follows aliases inside our zones (RFC 1034 4.3.2, DNS-25). `None`: the name is not ours.
+fn follow(zones: &Zones, request: &Request, writer: &mut Writer<'_>) -> Result<Option<Ending>, Truncated> {
+    let first = zones.lookup(&request.name, request.kind);
+    let Lookup::Cname(_, alias) = first else {
+        return conclude(zones, &first, &request.name, HEADER, writer);
+    };
+    // AA is that of the first name, the rcode that of the last (RFC 6604 2, 3).
+    let last = aliases(zones, request, alias, writer).map_err(|_| DoesNotFit)?;
+    let last = last.map_or(Rcode::NoError, |ending| ending.rcode);
+    Ok(Some(Ending { rcode: last, authoritative: true }))
+}
+
+/// Writes the chain that begins with `alias` and what its last name gives; `None` if that is not ours, or the chain is
+/// cut off or a loop (DNS-T38, DNS-T39).
+#[cold]
+fn aliases(
+    zones: &Zones,
+    request: &Request,
+    alias: Rrset<'_>,
+    writer: &mut Writer<'_>,
+) -> Result<Option<Ending>, Truncated> {
+    let mut alias = alias;
+    let mut owner_at = HEADER;
+    let mut targets: [Option<QueryName>; MAX_ALIASES] = [const { None }; MAX_ALIASES];
+    for link in 0..MAX_ALIASES {
+        let data_at = writer.position() + RECORD_HEAD;
+        writer.rrset(Section::Answer, Owner::At(owner_at), &alias)?;
+        let Some(target) = QueryName::parse(writer.written_from(data_at)) else { return Ok(None) };
+        let seen = |name: &QueryName| name.as_wire() == target.as_wire();
+        if seen(&request.name) || targets[..link].iter().flatten().any(seen) {
+            return Ok(None);
+        }
+        let target = targets[link].insert(target);
+        match zones.lookup(target, request.kind) {
+            Lookup::Cname(_, next) => alias = next,
+            outcome => return conclude(zones, &outcome, target, data_at, writer),
+        }
+        owner_at = data_at;
+    }
+    Ok(None)
+}
+
+/// Writes what the last lookup gave; `name` stands at `at` in the message. `None`: the name is not ours.
+fn conclude(
+    zones: &Zones,
+    outcome: &Lookup<'_>,
+    name: &QueryName,
+    at: usize,
+    writer: &mut Writer<'_>,
+) -> Result<Option<Ending>, Truncated> {
+    let authoritative = |rcode| Ok(Some(Ending { rcode, authoritative: true }));
+    match *outcome {
+        Lookup::NotOurs => Ok(None),
+        // An alias that nobody follows is its own answer.
+        Lookup::Records(_, rrset) | Lookup::Cname(_, rrset) => {
+            writer.rrset(Section::Answer, Owner::At(at), &rrset)?;
+            additional(zones, &rrset, writer);
+            authoritative(Rcode::NoError)
+        }
+        Lookup::NoData(zone) => {
+            negative(zone, name, at, writer)?;
+            authoritative(Rcode::NoError)
+        }
+        Lookup::NxDomain(zone) => {
+            negative(zone, name, at, writer)?;
+            authoritative(Rcode::NxDomain)
+        }
+        Lookup::Referral { zone, owner_len, ns } => {
+            let owner = Owner::At(at + name.wire_len() - owner_len);
+            let mut fits = writer.rrset(Section::Authority, owner, &ns);
+            if fits.is_err() {
+                return Err(Truncated { authoritative: false });
+            }
+            zones.glue(zone, &ns, |owner, glue| {
+                fits = writer.rrset(Section::Additional, Owner::Name(owner), &glue);
+                fits.is_ok()
+            });
+            // RFC 9471 3.1: glue is not optional.
+            fits.map_err(|DoesNotFit| Truncated { authoritative: false })?;
+            Ok(Some(Ending { rcode: Rcode::NoError, authoritative: false }))
+        }
+    }
+}
+
+/// The zone's SOA with its negative TTL (DNS-23).
+fn negative(zone: &Zone, name: &QueryName, at: usize, writer: &mut Writer<'_>) -> Result<(), DoesNotFit> {
+    let owner = Owner::At(at + name.wire_len() - zone.apex().as_wire().len());
+    writer.rrset(Section::Authority, owner, &zone.negative_soa())
+}
+
+/// What the client would ask for next, as far as there is room (DNS-12, RFC 2782, RFC 3403 4.1).
+fn additional(zones: &Zones, rrset: &Rrset<'_>, writer: &mut Writer<'_>) {
+    if !matches!(rrset.kind(), RrType::NAPTR | RrType::SRV | RrType::MX | RrType::NS) {
+        return;
+    }
+    zones.additional(rrset, |owner, more| {
+        // What does not fit is left out whole; something shorter behind it may still fit.
+        let _left_out = writer.rrset(Section::Additional, Owner::Name(owner), &more);
+        writer.room() >= SHORTEST_RECORD
+    });
+}
+
+/// ANY: over TCP everything at the name, over UDP its smallest RRset (RFC 8482 4.1, DNS-13).
+#[cold]
+fn any(
+    zones: &Zones,
+    request: &Request,
+    transport: Transport,
+    writer: &mut Writer<'_>,
+) -> Result<Option<Ending>, Truncated> {
+    let (rrsets, outcome) = zones.lookup_any(&request.name);
+    if rrsets.is_empty() {
+        return conclude(zones, &outcome, &request.name, HEADER, writer);
+    }
+    match transport {
+        Transport::Udp { .. } => {
+            let smallest = rrsets.iter().min_by_key(|rrset| size(rrset, writer.room()));
+            smallest.map_or(Ok(()), |rrset| writer.rrset(Section::Answer, Owner::At(HEADER), rrset))?;
+        }
+        Transport::Tcp => {
+            for rrset in &rrsets {
+                writer.rrset(Section::Answer, Owner::At(HEADER), rrset)?;
+            }
+        }
+    }
+    Ok(Some(Ending { rcode: Rcode::NoError, authoritative: true }))
+}
+
+/// Octets of an RRset in a message, before compression of its data; above `enough` it is not counted to its end.
+fn size(rrset: &Rrset<'_>, enough: usize) -> usize {
+    struct Count(usize);
+    impl RdataSink for Count {
+        fn put(&mut self, octets: &[u8]) {
+            self.0 += octets.len();
+        }
+    }
+    let mut count = Count(rrset.len() * RECORD_HEAD);
+    for rdata in rrset.rdatas() {
+        if count.0 > enough {
+            break;
+        }
+        rdata.write(&mut count);
+    }
+    count.0
+}

@@ -1,0 +1,82 @@
+//! What a [`DnsServer`](crate::DnsServer) is to do: checked and complete.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use crate::wire::{ADVERTISED, PLAIN_UDP};
+
+/// The settings of a DNS server.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen, each for UDP and TCP on the same port (DNS-60). Port 0: one that is free for both.
+    pub addresses: Vec<SocketAddr>,
+    /// UDP threads for each address; `None`: as many as cores are available.
+    pub udp_threads: Option<NonZeroUsize>,
+    /// Our limit for UDP answers.
+    pub udp_limit: UdpLimit,
+    /// The limits of TCP.
+    pub tcp: TcpLimits,
+}
+
+impl Config {
+    /// The defaults, at `addresses`.
+    #[must_use]
+    pub fn new(addresses: Vec<SocketAddr>) -> Self {
+        Self { addresses, udp_threads: None, udp_limit: UdpLimit::default(), tcp: TcpLimits::default() }
+    }
+}
+
+/// The most octets of an answer over UDP: 512 to 1400 (DNS-44), by default 1232, which passes every IPv6 path unfragmented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UdpLimit(u16);
+
+impl UdpLimit {
+    /// The highest limit: more could be fragmented on the way (RFC 9715 R3).
+    pub const MAX: u16 = 1400;
+
+    /// A limit of `octets`; `None` if that is below 512 or above [`MAX`](Self::MAX).
+    #[must_use]
+    pub const fn new(octets: u16) -> Option<Self> {
+        if octets >= PLAIN_UDP && octets <= Self::MAX { Some(Self(octets)) } else { None }
+    }
+
+    /// The limit in octets.
+    #[must_use]
+    pub const fn octets(self) -> u16 {
+        self.0
+    }
+}
+
+impl Default for UdpLimit {
+    fn default() -> Self {
+        Self(ADVERTISED)
+    }
+}
+
+/// What bounds TCP (DNS-62, RFC 7766 6.2): connections cost memory and descriptors, so they are few and short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpLimits {
+    /// Connections open at a time. When there are so many, a new one takes the place of the one that is idle longest.
+    pub connections: usize,
+    /// Connections open at a time from one client network (IPv4 /24, IPv6 /48).
+    pub connections_per_network: usize,
+    /// How long a connection may be without a whole message.
+    pub idle: Duration,
+    /// How long a client may take to read an answer.
+    pub write: Duration,
+    /// How long a shutdown waits for answers that are being written.
+    pub drain: Duration,
+}
+
+impl Default for TcpLimits {
+    fn default() -> Self {
+        Self {
+            connections: 1000,
+            connections_per_network: 100,
+            idle: Duration::from_secs(10),
+            write: Duration::from_secs(5),
+            drain: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Any octets: no panic, bounded answers, well formed, and the same from both paths (DNS-T60, threats 1 to 3).
+
+use super::*;
+use crate::full;
+use crate::request::Request;
+use crate::wire::Rcode;
+
+/// Messages of each kind; a debug build takes fewer, so that the test takes seconds there, too.
+const MESSAGES: usize = if cfg!(debug_assertions) { 100_000 } else { 500_000 };
+
+/// xorshift64*, seeded: a failure repeats.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % below
+    }
+
+    fn octet(&mut self) -> u8 {
+        self.roll(256) as u8
+    }
+}
+
+/// Asks over both transports and checks what must hold for any message.
+fn check(zones: &Zones, message: &Query) {
+    for transport in [UDP, Transport::Tcp] {
+        let octets = &message.0;
+        let Some(answer) = message.ask(zones, transport) else {
+            assert!(octets.len() < 12 || octets[2] & 0x80 != 0, "silence: {octets:02x?}");
+            continue;
+        };
+        assert!(answer[..2] == octets[..2] && answer[2] & 0x80 != 0, "{octets:02x?}");
+        let in_words = shown(&answer);
+        if transport == UDP {
+            assert!(answer.len() <= 1232, "{octets:02x?}");
+            let is_error = !(in_words.starts_with("NOERROR") || in_words.starts_with("NXDOMAIN"));
+            assert!(!is_error || answer.len() <= octets.len(), "threat 2: {octets:02x?} {in_words}");
+        }
+        if Request::parse(octets).is_some() {
+            let mut buffer = vec![0; MAX_MESSAGE];
+            buffer[..octets.len()].copy_from_slice(octets);
+            let reply = full::respond(zones, transport, &mut buffer, octets.len());
+            assert_eq!(buffer[..reply.len], answer, "both paths give the same octets: {octets:02x?}");
+        }
+    }
+}
+
+#[test]
+fn random_octets_dns_t60() {
+    let zones = zones();
+    let mut dice = Dice(0x7a6e_0001);
+    for _ in 0..MESSAGES {
+        let len = 13 + dice.roll(500);
+        let mut message: Vec<u8> = (0..len).map(|_| dice.octet()).collect();
+        // Most random headers are nonsense at once: let some pass.
+        if dice.roll(2) == 0 {
+            message[2] &= 0x07;
+            message[4..12].copy_from_slice(&[0, 1, 0, 0, 0, 0, 0, dice.octet() & 1]);
+            message[12] &= 0x1f;
+        }
+        check(&zones, &Query(message));
+    }
+}
+
+#[test]
+fn mutated_queries_dns_t60() {
+    const NAMES: [&str; 16] = [
+        "node.test",
+        "debug.node.test",
+        "_sips._tcp.debug.node.test",
+        "sip1.debug.node.test",
+        "two.node.test",
+        "loop-a.node.test",
+        "out.node.test",
+        "www.sub.node.test",
+        "x.y.example",
+        "sub.*.example",
+        "many.big.test",
+        "c0.big.test",
+        "x.sub.big.test",
+        "eight.big.test",
+        "elsewhere.test",
+        "",
+    ];
+    const KINDS: [&str; 12] =
+        ["A", "NS", "SOA", "SRV", "NAPTR", "TXT", "ANY", "AAAA", "DS", "CNAME", "AXFR", "TYPE65280"];
+    let zones = zones();
+    let mut dice = Dice(0x7a6e_0002);
+    for _ in 0..MESSAGES {
+        let mut query = Query::new(NAMES[dice.roll(NAMES.len())], KINDS[dice.roll(KINDS.len())]);
+        for _ in 0..dice.roll(3) {
+            let size = dice.roll(5000) as u16;
+            query = match dice.roll(4) {
+                0 | 1 => query.edns(size),
+                2 => query.record(NAMES[dice.roll(NAMES.len())], size % 256, 1, 0, &[0; 7]),
+                _ => query.question(NAMES[dice.roll(NAMES.len())], size % 256, 1),
+            };
+        }
+        for _ in 0..dice.roll(4) {
+            let at = dice.roll(query.0.len());
+            match dice.roll(8) {
+                0 => query.0.truncate(at),
+                1 => query.0.insert(at, dice.octet()),
+                2 => query.0[at] = 0xc0,
+                3 => query.0[at] ^= 1 << dice.roll(8),
+                4 => query.0.extend_from_within(at..),
+                _ => query.0[at] = dice.octet(),
+            }
+            if query.0.is_empty() {
+                break;
+            }
+        }
+        query.0.truncate(LEAST_BUFFER);
+        check(&zones, &query);
+    }
+}
+
+#[test]
+fn rcodes_keep_their_numbers() {
+    for (rcode, low, high) in [(Rcode::Refused, 5, 0), (Rcode::NotAuth, 9, 0), (Rcode::BadVers, 0, 1)] {
+        assert_eq!((rcode.low(), rcode.high()), (low, high), "{rcode:?}");
+    }
+}

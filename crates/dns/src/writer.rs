@@ -1,0 +1,327 @@
+//! The one writer of answers: RRsets into a caller's buffer, whole or not at all, with compressed names.
+//!
+//! The buffer holds the query; its question stays where it is, so it is echoed octet for octet (DNS-7), and every owner
+//! can point to it. Names inside the data of types newer than RFC 1035 are never compressed (DNS-9), but owners that
+//! come later may point to them. Allocates nothing.
+
+use tandem_zone::{Rdata, RdataSink, RrType, Rrset};
+
+use crate::request::Edns;
+use crate::wire::{ADVERTISED, CLASS_IN, EDE, HEADER, OPT, Rcode, flag, name_len};
+
+/// Names that later ones may point to. Enough for eight targets and their TLSA owners; more is only less compressed.
+const MAX_NAMES: usize = 24;
+
+/// Places from here on cannot be pointed to: a pointer has 14 bits (RFC 1035 4.1.4).
+const POINTER_END: usize = 0x4000;
+
+/// Octets of the longest data that holds RFC 1035 names which we compress: a SOA record's.
+const MAX_OLD_RDATA: usize = 255 + 255 + 20;
+
+/// A section of records (RFC 1035 4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Section {
+    Answer = 0,
+    Authority = 1,
+    Additional = 2,
+}
+
+/// The owner of an RRset.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Owner<'a> {
+    /// It stands in the message already, from this offset on.
+    At(usize),
+    /// In wire form, uncompressed.
+    Name(&'a [u8]),
+}
+
+/// What the record set of a required section did not do: fit. The answer becomes a truncated one (DNS-45).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DoesNotFit;
+
+/// A message being written behind its question.
+#[derive(Debug)]
+pub(crate) struct Writer<'b> {
+    buffer: &'b mut [u8],
+    at: usize,
+    /// Records end here: the limit of the message less what OPT needs.
+    end: usize,
+    overflow: bool,
+    question_end: usize,
+    counts: [u16; 3],
+    names: [Name; MAX_NAMES],
+    named: usize,
+}
+
+/// A name in the message.
+#[derive(Debug, Clone, Copy)]
+struct Name {
+    at: u16,
+    /// Octets of the whole name, uncompressed.
+    len: u8,
+    /// Whether it stands there without a pointer, so that its suffixes can be pointed to, too.
+    plain: bool,
+}
+
+/// The head of an answer: what is not records.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head {
+    pub(crate) rcode: Rcode,
+    pub(crate) authoritative: bool,
+    pub(crate) truncated: bool,
+    pub(crate) edns: Option<Edns>,
+    /// An extended error code (RFC 8914); needs `edns`.
+    pub(crate) error: Option<u16>,
+}
+
+impl<'b> Writer<'b> {
+    /// A writer behind the question, which ends at `question_end`; at most `limit` octets in all, OPT included.
+    pub(crate) fn new(buffer: &'b mut [u8], question_end: usize, limit: usize, edns: Option<Edns>) -> Self {
+        let end = limit.min(buffer.len()) - if edns.is_some() { OPT } else { 0 };
+        let mut writer = Self {
+            buffer,
+            at: question_end,
+            end,
+            overflow: false,
+            question_end,
+            counts: [0; 3],
+            names: [Name { at: 0, len: 0, plain: false }; MAX_NAMES],
+            named: 0,
+        };
+        writer.remember(HEADER, question_end - HEADER - 4, true);
+        writer
+    }
+
+    /// Writes all of `rrset`, or nothing.
+    pub(crate) fn rrset(&mut self, section: Section, owner: Owner<'_>, rrset: &Rrset<'_>) -> Result<(), DoesNotFit> {
+        let (at, named) = (self.at, self.named);
+        let count = u16::try_from(rrset.len()).map_err(|_| DoesNotFit)?;
+        let mut owner = owner;
+        for rdata in rrset.rdatas() {
+            self.record(&mut owner, rrset, &rdata);
+            if self.overflow {
+                (self.at, self.named, self.overflow) = (at, named, false);
+                return Err(DoesNotFit);
+            }
+        }
+        self.counts[section as usize] += count;
+        Ok(())
+    }
+
+    /// Forgets all records: what is left is the question, and OPT.
+    pub(crate) fn clear(&mut self) {
+        self.at = self.question_end;
+        self.counts = [0; 3];
+        self.named = 1;
+    }
+
+    /// Octets that records may still take.
+    pub(crate) fn room(&self) -> usize {
+        self.end - self.at
+    }
+
+    /// Where the next record begins.
+    pub(crate) const fn position(&self) -> usize {
+        self.at
+    }
+
+    /// What was written from `at` on.
+    pub(crate) fn written_from(&self, at: usize) -> &[u8] {
+        &self.buffer[at..self.at]
+    }
+
+    /// Writes OPT and header; the message's length.
+    pub(crate) fn finish(self, head: Head) -> usize {
+        let Self { buffer, at, counts, .. } = self;
+        finish(buffer, at, 1, counts, head)
+    }
+
+    fn record(&mut self, owner: &mut Owner<'_>, rrset: &Rrset<'_>, rdata: &Rdata<'_>) {
+        *owner = match *owner {
+            Owner::At(at) => {
+                self.pointer(at);
+                Owner::At(at)
+            }
+            Owner::Name(name) => self.name(name).map_or(Owner::Name(name), Owner::At),
+        };
+        let ([type_0, type_1], [class_0, class_1]) = (rrset.kind().0.to_be_bytes(), CLASS_IN.to_be_bytes());
+        let [ttl_0, ttl_1, ttl_2, ttl_3] = rrset.ttl().to_be_bytes();
+        self.put(&[type_0, type_1, class_0, class_1, ttl_0, ttl_1, ttl_2, ttl_3, 0, 0]);
+        let start = self.at;
+        rdata.write(self);
+        if self.overflow {
+            return;
+        }
+        self.names_in(rrset.kind(), start);
+        let Ok(len) = u16::try_from(self.at - start) else {
+            self.overflow = true;
+            return;
+        };
+        self.buffer[start - 2..start].copy_from_slice(&len.to_be_bytes());
+    }
+
+    /// Remembers the names in the data from `start` on, and compresses those that may be (RFC 3597 4).
+    fn names_in(&mut self, kind: RrType, start: usize) {
+        match kind {
+            RrType::SRV => self.remember_at(start + 6),
+            RrType::NAPTR => {
+                let mut at = start + 4;
+                for _ in 0..3 {
+                    at += 1 + usize::from(self.buffer[..self.at].get(at).copied().unwrap_or_default());
+                }
+                self.remember_at(at);
+            }
+            // A CNAME's target stays whole, because the next owner points to it and its suffixes.
+            RrType::CNAME => self.remember_at(start),
+            RrType::NS | RrType::PTR => self.compress(start, 0, 1),
+            RrType::MX => self.compress(start, 2, 1),
+            RrType::SOA => self.compress(start, 0, 2),
+            _ => {}
+        }
+    }
+
+    /// Writes the data from `start` on again, with `count` names behind `skip` octets compressed.
+    fn compress(&mut self, start: usize, skip: usize, count: usize) {
+        let mut copy = [0; MAX_OLD_RDATA];
+        let len = self.at - start;
+        let Some(data) = copy.get_mut(..len) else { return };
+        data.copy_from_slice(&self.buffer[start..self.at]);
+        let Some(mut rest) = data.get(skip..) else { return };
+        self.at = start + skip;
+        for _ in 0..count {
+            let Some(len) = name_len(rest) else { break };
+            let (name, behind) = rest.split_at(len);
+            let at = self.at;
+            if len > 1 && self.name(name) == Some(at) {
+                self.remember(at, len, self.at - at == len);
+            } else if len == 1 {
+                self.put(name);
+            }
+            rest = behind;
+        }
+        self.put(rest);
+    }
+
+    fn remember_at(&mut self, at: usize) {
+        if let Some(len) = self.buffer[..self.at].get(at..).and_then(name_len) {
+            self.remember(at, len, true);
+        }
+    }
+
+    fn remember(&mut self, at: usize, len: usize, plain: bool) {
+        if len > 1 && at < POINTER_END && self.named < MAX_NAMES {
+            let (Ok(at), Ok(len)) = (u16::try_from(at), u8::try_from(len)) else { return };
+            self.names[self.named] = Name { at, len, plain };
+            self.named += 1;
+        }
+    }
+
+    /// Writes an uncompressed name as briefly as the names before allow; where the whole name now stands, if there is a
+    /// place for a pointer to it.
+    fn name(&mut self, name: &[u8]) -> Option<usize> {
+        let mut kept = 0;
+        while name.len() - kept > 1 {
+            if let Some(at) = self.find(&name[kept..]) {
+                let start = self.at;
+                self.put(&name[..kept]);
+                self.pointer(at);
+                return if kept == 0 { Some(at) } else { Some(start).filter(|start| *start < POINTER_END) };
+            }
+            kept += 1 + usize::from(name[kept]);
+        }
+        let start = self.at;
+        self.put(name);
+        Some(start).filter(|start| *start < POINTER_END)
+    }
+
+    /// Where `name` stands already, whole or as a suffix.
+    fn find(&self, name: &[u8]) -> Option<usize> {
+        self.names[..self.named].iter().find_map(|known| {
+            let (at, len) = (usize::from(known.at), usize::from(known.len));
+            if !known.plain {
+                return (len == name.len() && self.is_at(at, name)).then_some(at);
+            }
+            let start = at + len.checked_sub(name.len())?;
+            let same = self.buffer[start..at + len].eq_ignore_ascii_case(name);
+            (same && (start == at || self.is_label_of(at, start))).then_some(start)
+        })
+    }
+
+    /// Whether a label of the plain name at `at` begins at `start`.
+    fn is_label_of(&self, mut at: usize, start: usize) -> bool {
+        while at < start {
+            at += 1 + usize::from(self.buffer[at]);
+        }
+        at == start
+    }
+
+    /// Whether the name that we wrote at `at`, pointers included, is `name`.
+    fn is_at(&self, mut at: usize, name: &[u8]) -> bool {
+        let mut rest = name;
+        while let Some((&label, _)) = rest.split_first() {
+            // Our own pointers lead backwards to plain names, so this ends.
+            while self.buffer[at] >= 0xc0 {
+                at = usize::from(u16::from_be_bytes([self.buffer[at], self.buffer[at + 1]])) & (POINTER_END - 1);
+            }
+            let len = 1 + usize::from(label);
+            if self.buffer[at] != label || !self.buffer[at..at + len].eq_ignore_ascii_case(&rest[..len]) {
+                return false;
+            }
+            (at, rest) = (at + len, &rest[len..]);
+        }
+        true
+    }
+
+    fn pointer(&mut self, at: usize) {
+        debug_assert!(at < POINTER_END);
+        let [high, low] = (at as u16).to_be_bytes();
+        self.put(&[0xc0 | high, low]);
+    }
+}
+
+impl RdataSink for Writer<'_> {
+    #[inline]
+    fn put(&mut self, octets: &[u8]) {
+        let next = self.at + octets.len();
+        if self.overflow || next > self.end {
+            self.overflow = true;
+            return;
+        }
+        self.buffer[self.at..next].copy_from_slice(octets);
+        self.at = next;
+    }
+}
+
+/// Turns the query in `buffer` into an answer without records, whose question (if `questions` is 1) ends at `at`.
+///
+/// Returns the length, which is at most that of a query whose question and OPT record are echoed.
+pub(crate) fn bare(buffer: &mut [u8], at: usize, questions: u16, head: Head) -> usize {
+    finish(buffer, at, questions, [0; 3], head)
+}
+
+/// Writes OPT at `at` and the header (DNS-4, DNS-40); the message's length.
+fn finish(buffer: &mut [u8], mut at: usize, questions: u16, counts: [u16; 3], head: Head) -> usize {
+    let [answers, authorities, mut additionals] = counts;
+    if let Some(edns) = head.edns {
+        additionals += 1;
+        let [size_0, size_1] = ADVERTISED.to_be_bytes();
+        let dnssec_ok = if edns.dnssec_ok { 0x80 } else { 0 };
+        let options = if head.error.is_some() { EDE as u8 } else { 0 };
+        let opt: [u8; OPT] = [0, 0, 41, size_0, size_1, head.rcode.high(), 0, dnssec_ok, 0, 0, options];
+        buffer[at..at + OPT].copy_from_slice(&opt);
+        at += OPT;
+        if let Some(code) = head.error {
+            let [code_0, code_1] = code.to_be_bytes();
+            buffer[at..at + EDE].copy_from_slice(&[0, 15, 0, 2, code_0, code_1]);
+            at += EDE;
+        }
+    }
+    // ID, opcode and RD are the query's; RA, Z, AD and CD are never set (DNS-4, DNS-5).
+    let bits = if head.authoritative { flag::AA } else { 0 } | if head.truncated { flag::TC } else { 0 };
+    buffer[2] = flag::QR | bits | buffer[2] & (flag::OPCODE | flag::RD);
+    buffer[3] = head.rcode.low();
+    for (index, count) in [questions, answers, authorities, additionals].into_iter().enumerate() {
+        buffer[4 + 2 * index..6 + 2 * index].copy_from_slice(&count.to_be_bytes());
+    }
+    at
+}
