@@ -1,0 +1,306 @@
+//! What a store must do: the trait [`Backend`], and the values that cross it.
+//!
+//! A backend keeps; it decides nothing. [`Directory`](crate::Directory) decides what a change is, and hands over a
+//! [`Batch`] that is kept whole or not at all. [`sqlite`](crate::sqlite) is the backend built here.
+
+use std::fmt;
+
+use tandem_model::{DomainName, Node};
+
+use crate::directory::Registered;
+use crate::document::DocumentError;
+use crate::token::{Scope, TokenInfo};
+
+/// Keeps registrations, the journal, serials, zone states and tokens. All calls may block: never call from async code.
+///
+/// One process writes at a time; reads may come from any thread and see every batch committed before they began.
+pub trait Backend: fmt::Debug + Send + Sync + 'static {
+    /// Everything but the nodes.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`] when it cannot be read, or not be understood.
+    fn load(&self) -> Result<Loaded, BackendError>;
+
+    /// Hands each registration to `visit`, in canonical order of their domains.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`] when one cannot be read, or not be understood.
+    fn load_nodes(&self, visit: &mut dyn FnMut(Registered)) -> Result<(), BackendError>;
+
+    /// Makes all of `batch` durable, or nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError::Overtaken`] when the serial kept is not [`Batch::after`]; others when it could not be written.
+    fn commit(&self, batch: &Batch) -> Result<(), BackendError>;
+
+    /// The registration of `domain`.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`] when it cannot be read.
+    fn node(&self, domain: &DomainName) -> Result<Option<Registered>, BackendError>;
+
+    /// Registrations in canonical order (RFC 4034 6.1), from the first behind `after`; at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`] when they cannot be read.
+    fn list(&self, after: Option<&DomainName>, limit: usize) -> Result<Vec<Registered>, BackendError>;
+
+    /// Journal entries with serials above `after`, oldest first; at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`] when they cannot be read.
+    fn journal(&self, after: u64, limit: usize) -> Result<Vec<JournalEntry>, BackendError>;
+
+    /// Writes and syncs something that changes nothing, to learn whether a change would be kept now.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`] when it would not.
+    fn probe(&self) -> Result<(), BackendError>;
+
+    /// Lets go of files and locks; later calls give [`BackendError::Closed`].
+    fn close(&self);
+}
+
+/// What a store holds besides the nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The last serial taken; `None` before the first start.
+    pub serial: Option<u64>,
+    /// The zones as they were served last.
+    pub zones: Vec<ZoneState>,
+    /// The tokens, expired ones included.
+    pub tokens: Vec<StoredToken>,
+}
+
+/// What is remembered of a zone: whether its master file changed, and its serial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZoneState {
+    /// The zone's name.
+    pub apex: DomainName,
+    /// [`StaticZone::digest`](tandem_zone::master::StaticZone::digest) of its master file.
+    pub digest: u64,
+    /// What nodes put into it.
+    pub role: ZoneRole,
+    /// The serial of its last change; its SOA carries the low 32 bits.
+    pub serial: u64,
+}
+
+/// Which of a node's records a zone takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ZoneRole {
+    /// Those at the node's own name.
+    Own,
+    /// A copy of every node.
+    Peers,
+    /// Numbers.
+    Numbers,
+}
+
+/// A token as it is kept: its hash, never the secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredToken {
+    /// What lists show.
+    pub info: TokenInfo,
+    /// SHA-256 of the secret's text.
+    pub hash: [u8; 32],
+}
+
+/// Without the hash, which would let a reader of logs test guesses.
+impl fmt::Debug for StoredToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StoredToken").field(&self.info).finish()
+    }
+}
+
+/// Steps that become durable together.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The serial kept before; another one there means that somebody else wrote.
+    pub after: Option<u64>,
+    /// The last serial taken by this batch, or jumped to.
+    pub serial: u64,
+    /// Seconds since 1970.
+    pub time: u64,
+    /// What happens, in order; each goes to the journal too.
+    pub steps: Vec<Step>,
+    /// Zones that the steps on nodes touch, with their new serials.
+    pub touched: Vec<(DomainName, u64)>,
+}
+
+/// One change and its place in the journal.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Its serial; only steps on zones share one.
+    pub serial: u64,
+    /// The id of the token that asked for it; `None` for the operator of this directory.
+    pub by: Option<String>,
+    /// What it does.
+    pub act: Act,
+}
+
+/// What a step does.
+#[derive(Debug, Clone)]
+pub enum Act {
+    /// Keeps a registration.
+    Register {
+        /// The node that it replaces.
+        before: Option<Node>,
+        /// What is kept from now on.
+        now: Registered,
+    },
+    /// Forgets a registration.
+    Deregister {
+        /// The node as it was.
+        before: Node,
+    },
+    /// Keeps a zone's state: its records changed, or it is new.
+    ServeZone(ZoneState),
+    /// Forgets a zone that is no longer served.
+    DropZone(DomainName),
+    /// Keeps a token.
+    IssueToken(StoredToken),
+    /// Forgets a token, revoked or expired.
+    DropToken(String),
+}
+
+/// What the journal says about one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalEntry {
+    /// The step's serial.
+    pub serial: u64,
+    /// Seconds since 1970.
+    pub time: u64,
+    /// What was done.
+    pub kind: JournalKind,
+    /// The node's domain, the zone's apex or the token's id.
+    pub subject: String,
+    /// The token that asked for it.
+    pub by: Option<String>,
+    /// The node before.
+    pub before: Option<Node>,
+    /// The node afterwards.
+    pub after: Option<Node>,
+}
+
+/// The kinds of journal entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalKind {
+    /// A node was registered or replaced.
+    Register,
+    /// A node was withdrawn.
+    Deregister,
+    /// A zone is new, or its master file changed.
+    ServeZone,
+    /// A zone is no longer served.
+    DropZone,
+    /// A token was made.
+    IssueToken,
+    /// A token was revoked, or had expired.
+    DropToken,
+}
+
+impl Act {
+    /// The journal's word for it.
+    #[must_use]
+    pub const fn kind(&self) -> JournalKind {
+        match self {
+            Self::Register { .. } => JournalKind::Register,
+            Self::Deregister { .. } => JournalKind::Deregister,
+            Self::ServeZone(_) => JournalKind::ServeZone,
+            Self::DropZone(_) => JournalKind::DropZone,
+            Self::IssueToken(_) => JournalKind::IssueToken,
+            Self::DropToken(_) => JournalKind::DropToken,
+        }
+    }
+
+    /// The name that the journal files it under.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        match self {
+            Self::Register { now, .. } => now.node.domain().to_string(),
+            Self::Deregister { before } => before.domain().to_string(),
+            Self::ServeZone(state) => state.apex.to_string(),
+            Self::DropZone(apex) => apex.to_string(),
+            Self::IssueToken(token) => token.info.id.clone(),
+            Self::DropToken(id) => id.clone(),
+        }
+    }
+}
+
+impl JournalKind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Register, Self::Deregister, Self::ServeZone, Self::DropZone, Self::IssueToken, Self::DropToken];
+
+    /// As it is kept.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::Deregister => "deregister",
+            Self::ServeZone => "serve-zone",
+            Self::DropZone => "drop-zone",
+            Self::IssueToken => "issue-token",
+            Self::DropToken => "drop-token",
+        }
+    }
+}
+
+impl ZoneRole {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Own, Self::Peers, Self::Numbers];
+
+    /// As it is kept.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Peers => "peers",
+            Self::Numbers => "numbers",
+        }
+    }
+}
+
+impl Scope {
+    /// The names, or `None` for an admin: how a scope is kept.
+    #[must_use]
+    pub fn names(&self) -> Option<&[DomainName]> {
+        match self {
+            Self::Admin => None,
+            Self::Nodes(names) => Some(names),
+        }
+    }
+}
+
+/// A backend did not do its part; nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// Disk full, read-only, gone, busy: trying again may help.
+    #[error("the store is not available")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The contents are not what a store writes.
+    #[error("the store is damaged")]
+    Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A document that this version cannot read.
+    #[error("the registration of {domain} cannot be read")]
+    Document {
+        /// The node's domain, as it is kept.
+        domain: String,
+        /// Why.
+        #[source]
+        source: DocumentError,
+    },
+    /// Somebody else wrote: this process must not go on as if it knew the contents.
+    #[error("another writer changed the store")]
+    Overtaken,
+    /// [`Backend::close`] was called.
+    #[error("the store is closed")]
+    Closed,
+}

@@ -1,0 +1,456 @@
+//! The one way in: [`Directory`].
+//!
+//! Changes go to the one writer thread; reads go to the backend beside it, from threads that may block.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tandem_model::{DomainName, Node, Record, Serial};
+use tandem_zone::master::StaticZone;
+use tandem_zone::{Conflict, ConflictKind, Live, Part, Settings};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+use crate::admin_token;
+use crate::backend::{Backend, BackendError};
+use crate::error::{DeregisterError, DirectoryError, OpenError, ReadError, RegisterError, ReloadError};
+use crate::health::Health;
+use crate::keyring::Keyring;
+use crate::open;
+use crate::sqlite::{DATABASE, READERS, SqliteBackend};
+use crate::token::{self, Actor, NewToken, TokenError, TokenInfo, TokenSecret};
+use crate::writer::{Command, Writer};
+
+/// Most commands that wait for the writer; past it callers are told to try again.
+const MAX_WAITING: usize = 1024;
+/// Longest wait for a change to reach the disk; past it the caller is told that it may yet happen.
+const COMMIT_WAIT: Duration = Duration::from_secs(5);
+/// Longest wait for a reload: every registration is checked against the new zones.
+const RELOAD_WAIT: Duration = Duration::from_secs(60);
+/// Longest wait for a read to get its turn.
+const READ_WAIT: Duration = Duration::from_secs(5);
+/// Reads at a time; one connection is left for the writer.
+const MAX_READS: usize = READERS - 1;
+
+/// Gives the seconds since 1970.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The open directory: a writer thread, readers, and what is served. Cloning gives another handle.
+///
+/// When the last handle is dropped the writer ends and the store is closed; [`shutdown`](Self::shutdown) does so while
+/// handles are left.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    live: Live,
+    inner: Arc<Inner>,
+}
+
+/// A registration as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    /// What the node said, normalised.
+    pub node: Node,
+    /// The serial of its last change: never used twice, so it is the entity tag (API-10).
+    pub revision: u64,
+    /// Seconds since 1970 when the name was first registered.
+    pub created: u64,
+    /// Seconds since 1970 of the last change.
+    pub updated: u64,
+}
+
+/// What must hold for a change to be made (RFC 9110 13.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Precondition {
+    /// Whatever is there.
+    None,
+    /// `If-Match: *`: something is there.
+    Exists,
+    /// `If-None-Match: *`: nothing is there.
+    Absent,
+    /// `If-Match: "5", "7"`: it has one of these revisions.
+    Revision(Vec<u64>),
+    /// `If-None-Match: "5"`: it has none of these revisions.
+    NotRevision(Vec<u64>),
+}
+
+impl Precondition {
+    /// Whether it is true of a registration with this revision, or of none (RFC 9110 13.1.1, 13.1.2).
+    #[must_use]
+    pub fn holds(&self, revision: Option<u64>) -> bool {
+        match (self, revision) {
+            (Self::None, _) | (Self::Exists, Some(_)) | (Self::Absent | Self::NotRevision(_), None) => true,
+            (Self::Exists | Self::Revision(_), None) | (Self::Absent, Some(_)) => false,
+            (Self::Revision(wanted), Some(revision)) => wanted.contains(&revision),
+            (Self::NotRevision(unwanted), Some(revision)) => !unwanted.contains(&revision),
+        }
+    }
+}
+
+/// What a change did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// The domain is new.
+    Created,
+    /// The registration was replaced.
+    Replaced,
+    /// The same node again: nothing was written, the serial is the old one.
+    Unchanged,
+    /// The registration is gone.
+    Removed,
+}
+
+/// A change that is durable and visible in DNS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// What happened.
+    pub effect: Effect,
+    /// The zone serial that contains it.
+    pub serial: Serial,
+    /// The registration now; of the removed one, as it was.
+    pub registered: Registered,
+}
+
+/// What a reload changed; each list in canonical order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReloadReport {
+    /// Zones whose master files have other records than before.
+    pub changed: Vec<DomainName>,
+    /// Zones that are new.
+    pub added: Vec<DomainName>,
+    /// Zones that are no longer served.
+    pub removed: Vec<DomainName>,
+}
+
+impl Directory {
+    /// Opens or creates the store in `data_dir`, loads every registration over `statics`, and begins to serve.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]: the file is damaged, newer than this program, in use, or does not fit the zones. It is left alone.
+    pub fn open(data_dir: &Path, settings: Settings, statics: Vec<StaticZone>) -> Result<Self, OpenError> {
+        // A clock before 1970 counts as 1970.
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let backend = SqliteBackend::open(data_dir)?;
+        Self::open_with(Arc::new(backend), &data_dir.join(DATABASE), settings, statics, Arc::new(now))
+    }
+
+    /// [`open`](Self::open) over any backend, with a clock of the caller's. `place` names the store in errors.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]: the store cannot be read or written, or does not fit the zones.
+    pub fn open_with(
+        backend: Arc<dyn Backend>,
+        place: &Path,
+        settings: Settings,
+        statics: Vec<StaticZone>,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
+        let opened = open::load(&*backend, place, settings, statics, clock())?;
+        let live = Live::new(opened.zones);
+        let keyring = Arc::new(Keyring::new(opened.tokens));
+        let health = Arc::new(Health::default());
+        let (commands, waiting) = mpsc::channel(MAX_WAITING);
+        let (running, done) = watch::channel(());
+        let writer = Writer {
+            backend: Arc::clone(&backend),
+            live: live.clone(),
+            keyring: Arc::clone(&keyring),
+            health: Arc::clone(&health),
+            clock: Arc::clone(&clock),
+            serial: opened.serial,
+            states: opened.states,
+        };
+        let work = move || {
+            writer.run(waiting);
+            drop(running);
+        };
+        let thread = std::thread::Builder::new()
+            .name("tandem-writer".into())
+            .spawn(work)
+            .map_err(|error| OpenError::Io { file: place.into(), source: Box::new(error) })?;
+        let inner = Inner {
+            commands: Some(commands),
+            backend,
+            keyring,
+            health,
+            clock,
+            closing: AtomicBool::new(false),
+            reads: Semaphore::new(MAX_READS),
+            done,
+            thread: Mutex::new(Some(thread)),
+        };
+        Ok(Self { live, inner: Arc::new(inner) })
+    }
+
+    /// What is served; DNS takes its readers from it.
+    #[must_use]
+    pub const fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Registers `node`, or replaces the registration of its domain. Returns when it is durable and DNS shows it.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError`]; nothing changed, except that after `Directory(Timeout)` the change may yet happen.
+    pub async fn register(&self, node: Node, must: Precondition, by: &Actor) -> Result<Receipt, RegisterError> {
+        let (node, by) = (Box::new(node), by.token_id.clone());
+        self.inner.ask(COMMIT_WAIT, |answer| Command::Register { node, must, by, answer }).await
+    }
+
+    /// What [`register`](Self::register) would do now: its records, and what stands in the way. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`register`](Self::register).
+    pub async fn rehearse(&self, node: &Node, must: Precondition) -> Result<(Effect, Vec<Record>), RegisterError> {
+        let current = self.node(node.domain()).await.map_err(|ReadError(error)| DirectoryError::Storage(error))?;
+        let revision = current.as_ref().map(|current| current.revision);
+        if !must.holds(revision) {
+            return Err(RegisterError::Stale(revision));
+        }
+        let effect = match current {
+            None => Effect::Created,
+            Some(registered) if registered.node == *node => Effect::Unchanged,
+            Some(_) => Effect::Replaced,
+        };
+        let zones = self.live.load();
+        let conflicts = if effect == Effect::Unchanged { Vec::new() } else { zones.check(node) };
+        if !conflicts.is_empty() {
+            return Err(RegisterError::Conflicts(conflicts));
+        }
+        let records = zones.records(node).map_err(|error| {
+            RegisterError::Conflicts(vec![Conflict { part: Part::Domain, kind: ConflictKind::RecordSet(error) }])
+        })?;
+        Ok((effect, records))
+    }
+
+    /// Withdraws the registration of `domain`.
+    ///
+    /// # Errors
+    ///
+    /// [`DeregisterError`]; nothing changed, except that after `Directory(Timeout)` the change may yet happen.
+    pub async fn deregister(
+        &self,
+        domain: &DomainName,
+        must: Precondition,
+        by: &Actor,
+    ) -> Result<Receipt, DeregisterError> {
+        let (domain, by) = (domain.clone(), by.token_id.clone());
+        self.inner.ask(COMMIT_WAIT, |answer| Command::Deregister { domain, must, by, answer }).await
+    }
+
+    /// The registration of `domain`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store cannot be read.
+    pub async fn node(&self, domain: &DomainName) -> Result<Option<Registered>, ReadError> {
+        let domain = domain.clone();
+        self.inner.read(move |backend| backend.node(&domain)).await
+    }
+
+    /// Registrations in canonical name order (RFC 4034 6.1), from the first behind `after`; at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store cannot be read.
+    pub async fn list(&self, after: Option<&DomainName>, limit: usize) -> Result<Vec<Registered>, ReadError> {
+        let after = after.cloned();
+        self.inner.read(move |backend| backend.list(after.as_ref(), limit)).await
+    }
+
+    /// Serves other static zones: all of them or, on any error, the old ones.
+    ///
+    /// # Errors
+    ///
+    /// [`ReloadError`] says which zone or node stands in the way.
+    pub async fn reload(&self, statics: Vec<StaticZone>) -> Result<ReloadReport, ReloadError> {
+        self.inner.ask(RELOAD_WAIT, |answer| Command::Reload { statics, answer }).await
+    }
+
+    /// Who holds this secret; `None` for an unknown, expired or revoked one. Constant time in the secret (API-70).
+    ///
+    /// Costs one SHA-256 and a look at memory.
+    ///
+    /// # Errors
+    ///
+    /// None today: a backend that has to ask elsewhere may not be able to say.
+    #[expect(clippy::unused_async, reason = "a backend that asks elsewhere has to wait")]
+    pub async fn authenticate(&self, secret: &str) -> Result<Option<Actor>, ReadError> {
+        let now = (self.inner.clock)();
+        Ok(token::hash_of_claimed(secret).and_then(|hash| self.inner.keyring.find(&hash, now)))
+    }
+
+    /// Makes a token; the secret is given here and never again.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Limit`] when it or one more is too much; [`TokenError::Directory`] when it could not be written.
+    pub async fn issue_token(&self, new: NewToken, by: &Actor) -> Result<(TokenInfo, TokenSecret), TokenError> {
+        let by = Some(by.token_id.clone());
+        self.inner.ask(COMMIT_WAIT, |answer| Command::IssueToken { new, by, answer }).await
+    }
+
+    /// All tokens that are neither revoked nor expired, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// As [`authenticate`](Self::authenticate).
+    #[expect(clippy::unused_async, reason = "a backend that asks elsewhere has to wait")]
+    pub async fn tokens(&self) -> Result<Vec<TokenInfo>, ReadError> {
+        Ok(self.inner.keyring.list((self.inner.clock)(), true))
+    }
+
+    /// Ends a token.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Unknown`] if there is none; [`TokenError::Directory`] when it could not be written.
+    pub async fn revoke_token(&self, id: &str, by: &Actor) -> Result<(), TokenError> {
+        let (id, by) = (id.to_owned(), by.token_id.clone());
+        self.inner.ask(COMMIT_WAIT, |answer| Command::RevokeToken { id, by, answer }).await
+    }
+
+    /// Writes `DIR/admin.token` (mode 0600) with a new admin token unless that file holds a valid one.
+    /// Returns whether it was made now. Blocks; meant for the start.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] when the file cannot be read or written.
+    pub fn ensure_admin_token(&self, data_dir: &Path) -> Result<bool, OpenError> {
+        let now = (self.inner.clock)();
+        let is_valid = |text: &str| {
+            let actor = token::hash_of_claimed(text).and_then(|hash| self.inner.keyring.find(&hash, now));
+            actor.is_some_and(|actor| actor.scope == token::Scope::Admin)
+        };
+        admin_token::ensure(data_dir, is_valid, |new| {
+            self.inner.ask_blocking(|answer| Command::IssueToken { new, by: None, answer })
+        })
+    }
+
+    /// Whether a write would succeed now; `/readyz` asks. Writes a probe itself at most every few seconds.
+    pub async fn is_writable(&self) -> bool {
+        if self.inner.closing.load(Ordering::Relaxed) {
+            return false;
+        }
+        if let Some(known) = self.inner.health.known() {
+            return known;
+        }
+        let (answer, answered) = oneshot::channel();
+        if self.inner.sender().try_send(Command::Probe { answer }).is_err() {
+            return false;
+        }
+        // A writer that does not answer hangs on the disk.
+        matches!(timeout(COMMIT_WAIT, answered).await, Ok(Ok(()))) && self.inner.health.known() == Some(true)
+    }
+
+    /// Stops taking changes, finishes those accepted, closes the store. Other handles get `ShuttingDown`.
+    pub async fn shutdown(&self) {
+        self.inner.closing.store(true, Ordering::Relaxed);
+        // An error means that the writer has ended already.
+        let _ = self.inner.sender().send(Command::Shutdown).await;
+        let mut done = self.inner.done.clone();
+        while done.changed().await.is_ok() {}
+    }
+}
+
+/// What all handles share.
+struct Inner {
+    /// `None` only while being dropped.
+    commands: Option<mpsc::Sender<Command>>,
+    backend: Arc<dyn Backend>,
+    keyring: Arc<Keyring>,
+    health: Arc<Health>,
+    clock: Clock,
+    closing: AtomicBool,
+    reads: Semaphore,
+    /// Closed when the writer has ended.
+    done: watch::Receiver<()>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Inner {
+    const fn sender(&self) -> &mpsc::Sender<Command> {
+        self.commands.as_ref().expect("taken only in drop")
+    }
+
+    fn send<T, E: From<DirectoryError>>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Command,
+    ) -> Result<oneshot::Receiver<Result<T, E>>, E> {
+        if self.closing.load(Ordering::Relaxed) {
+            return Err(DirectoryError::ShuttingDown.into());
+        }
+        let (answer, answered) = oneshot::channel();
+        match self.sender().try_send(command(answer)) {
+            Ok(()) => Ok(answered),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(DirectoryError::Busy.into()),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(DirectoryError::ShuttingDown.into()),
+        }
+    }
+
+    async fn ask<T, E: From<DirectoryError>>(
+        &self,
+        limit: Duration,
+        command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Command,
+    ) -> Result<T, E> {
+        let answered = self.send(command)?;
+        match timeout(limit, answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(writer_ended().into()),
+            Err(_) => Err(DirectoryError::Timeout.into()),
+        }
+    }
+
+    /// [`ask`](Self::ask) for those who may block, inside or outside a runtime.
+    fn ask_blocking<T: Send, E: From<DirectoryError> + Send>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Command,
+    ) -> Result<T, E> {
+        let answered = self.send(command)?;
+        // A runtime's own threads refuse to block on a channel; a plain one may.
+        let received = std::thread::scope(|scope| scope.spawn(|| answered.blocking_recv()).join());
+        match received {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(writer_ended().into()),
+        }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn Backend) -> Result<T, BackendError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let turn = timeout(READ_WAIT, self.reads.acquire()).await;
+        let _permit =
+            turn.map_err(|_| ReadError("too many reads are waiting".into()))?.map_err(|e| ReadError(e.into()))?;
+        let backend = Arc::clone(&self.backend);
+        let answer = tokio::task::spawn_blocking(move || ask(&*backend)).await;
+        Ok(answer.map_err(|error| ReadError(Box::new(error)))??)
+    }
+}
+
+fn writer_ended() -> DirectoryError {
+    DirectoryError::Storage("the writer ended before it answered".into())
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("backend", &self.backend).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    /// Ends the writer. What waits in the queue has no caller left, so only a commit in progress is waited for.
+    fn drop(&mut self) {
+        self.commands = None;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the writer thread panicked");
+        }
+    }
+}

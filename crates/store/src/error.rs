@@ -1,0 +1,139 @@
+//! What goes wrong, one type an operation: who is at fault, and what the caller can do.
+
+use std::path::PathBuf;
+
+use tandem_zone::{BuildError, Conflict};
+
+use crate::backend::BackendError;
+use crate::document::DocumentError;
+
+/// The store did not do its part.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// Being shut down: try another replica, or later.
+    #[error("the directory is shutting down")]
+    ShuttingDown,
+    /// Too many changes wait: try again.
+    #[error("too many changes are waiting")]
+    Busy,
+    /// Not durable within the limit: it may yet happen; ask before trying again.
+    #[error("the change did not reach the disk in time")]
+    Timeout,
+    /// The disk or the database refused; nothing changed.
+    #[error("the store could not be written")]
+    Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Why a node was not registered.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// The precondition is false; the revision now, if there is one.
+    #[error("the registration is not in the state that the request demands")]
+    Stale(Option<u64>),
+    /// It does not fit what is served.
+    #[error("the node does not fit what is served")]
+    Conflicts(Vec<Conflict>),
+    /// The store failed.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
+/// Why a node was not withdrawn.
+#[derive(Debug, thiserror::Error)]
+pub enum DeregisterError {
+    /// No such registration.
+    #[error("no node is registered at this domain")]
+    NotFound,
+    /// The precondition is false; the revision now.
+    #[error("the registration is not in the state that the request demands")]
+    Stale(Option<u64>),
+    /// The store failed.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
+/// The store could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the store could not be read")]
+pub struct ReadError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// Why a directory did not open; the file is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Not a database, or damaged.
+    #[error("{file} is damaged or not a Tandem database: restore a backup, or move it away to begin anew")]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Written by a later version.
+    #[error("{file} has schema {found}, this program knows up to {known}: use a newer tandem")]
+    Newer {
+        /// The file.
+        file: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// A registration in it cannot be read by this version.
+    #[error("{file}: the registration of {domain} cannot be read by this program")]
+    Document {
+        /// The file.
+        file: PathBuf,
+        /// The node's domain.
+        domain: String,
+        /// Why.
+        #[source]
+        source: DocumentError,
+    },
+    /// Another process has it.
+    #[error("{0} is in use by another process: stop that one, or choose another --data-dir")]
+    InUse(PathBuf),
+    /// Cannot be read or written.
+    #[error("{file} cannot be opened")]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The static zones do not fit together, or not with the nodes stored.
+    #[error("the zones cannot be served")]
+    Zones(#[source] BuildError),
+}
+
+/// Why a reload was refused; the old zones are served on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The zones do not fit together, or not with the nodes.
+    #[error("the zones cannot be served")]
+    Zones(#[source] BuildError),
+    /// The store failed.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
+impl OpenError {
+    /// What a failure of the backend means for whoever opens `file`.
+    pub(crate) fn from_backend(file: impl Into<PathBuf>, error: BackendError) -> Self {
+        let file = file.into();
+        match error {
+            BackendError::Damaged(source) => Self::Damaged { file, source },
+            BackendError::Document { domain, source } => Self::Document { file, domain, source },
+            error @ (BackendError::Unavailable(_) | BackendError::Overtaken | BackendError::Closed) => {
+                Self::Io { file, source: Box::new(error) }
+            }
+        }
+    }
+}
+
+impl From<BackendError> for ReadError {
+    fn from(error: BackendError) -> Self {
+        Self(Box::new(error))
+    }
+}

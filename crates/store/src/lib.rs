@@ -1,0 +1,26 @@
+//! Who registered what: registrations, journal, serials and tokens; builds the next version and publishes it.
+//!
+//! [`Directory`] is the way in: it checks a change against what is served, makes it durable, publishes it to
+//! [`tandem_zone::Live`], and only then says so. Backends implement [`Backend`]; SQLite is the one built here.
+//! Reading order: [`directory`], `writer`, `serial`, [`backend`], [`sqlite`].
+
+mod admin_token;
+pub mod backend;
+pub mod directory;
+mod document;
+pub mod error;
+mod health;
+mod key;
+mod keyring;
+mod open;
+mod serial;
+pub mod sqlite;
+pub mod token;
+mod writer;
+
+pub use backend::Backend;
+pub use directory::{Clock, Directory, Effect, Precondition, Receipt, Registered, ReloadReport};
+pub use document::DocumentError;
+pub use error::{DeregisterError, DirectoryError, OpenError, ReadError, RegisterError, ReloadError};
+pub use sqlite::SqliteBackend;
+pub use token::{Actor, NewToken, Scope, TokenError, TokenInfo, TokenSecret};

@@ -1,0 +1,83 @@
+//! From a store to what is served: loading every registration over the static zones.
+
+use std::path::Path;
+
+use tandem_model::Serial;
+use tandem_zone::master::StaticZone;
+use tandem_zone::{BuildError, Change, Settings, Zones};
+
+use crate::backend::{Backend, Batch, StoredToken, ZoneState};
+use crate::error::OpenError;
+use crate::serial;
+
+/// Registrations laid over the zones at a time: bounds the memory that loading takes.
+const CHUNK: usize = 4096;
+/// Any serial: the zones get theirs from the store before anybody sees them.
+const WHILE_LOADING: Serial = Serial::new(1);
+
+/// What [`load`] gives.
+pub(crate) struct Opened {
+    pub(crate) zones: Zones,
+    pub(crate) serial: u64,
+    pub(crate) states: Vec<ZoneState>,
+    pub(crate) tokens: Vec<StoredToken>,
+}
+
+/// Reads all of `backend`, checks that it fits `statics`, and writes down the serials of zones that changed meanwhile.
+pub(crate) fn load(
+    backend: &dyn Backend,
+    place: &Path,
+    settings: Settings,
+    statics: Vec<StaticZone>,
+    now: u64,
+) -> Result<Opened, OpenError> {
+    let failed = |error| OpenError::from_backend(place, error);
+    let loaded = backend.load().map_err(failed)?;
+    let offers = serial::offers(&settings, &statics);
+    let mut zones = Zones::new(settings, statics, WHILE_LOADING).map_err(OpenError::Zones)?;
+    let mut chunk = Vec::with_capacity(CHUNK);
+    backend
+        .load_nodes(&mut |registered| {
+            chunk.push(Change::Put(Box::new(registered.node)));
+            if chunk.len() == CHUNK {
+                zones = zones.with(&chunk, WHILE_LOADING);
+                chunk.clear();
+            }
+        })
+        .map_err(failed)?;
+    zones = zones.with(&chunk, WHILE_LOADING);
+
+    let plan = serial::plan(loaded.serial, &loaded.zones, &offers, zones.node_count() > 0);
+    if plan.recheck {
+        check_nodes(backend, place, &zones)?;
+    }
+    if loaded.serial.is_none() || !plan.steps.is_empty() {
+        let batch = Batch {
+            after: loaded.serial,
+            serial: plan.serial,
+            time: now,
+            steps: plan.steps.clone(),
+            touched: Vec::new(),
+        };
+        backend.commit(&batch).map_err(failed)?;
+    }
+    let zones = zones.with_serials(|apex| plan.serial_of(apex));
+    tracing::info!(nodes = zones.node_count(), zones = plan.states.len(), serial = plan.serial, "directory opened");
+    Ok(Opened { zones, serial: plan.serial, states: plan.states, tokens: loaded.tokens })
+}
+
+/// Whether every registration fits zones that have changed since it was made.
+fn check_nodes(backend: &dyn Backend, place: &Path, zones: &Zones) -> Result<(), OpenError> {
+    let mut first = None;
+    backend
+        .load_nodes(&mut |registered| {
+            if first.is_none()
+                && let Some(conflict) = zones.check(&registered.node).into_iter().next()
+            {
+                let domain = registered.node.domain().clone();
+                first = Some(BuildError::Node { domain, conflict: Box::new(conflict) });
+            }
+        })
+        .map_err(|error| OpenError::from_backend(place, error))?;
+    first.map_or(Ok(()), |error| Err(OpenError::Zones(error)))
+}

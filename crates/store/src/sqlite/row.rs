@@ -1,0 +1,269 @@
+//! Values to rows and back: all SQL that reads or writes contents.
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, params};
+use tandem_model::{DomainName, Node};
+
+use crate::backend::{
+    Act, BackendError, Batch, JournalEntry, JournalKind, Loaded, Step, StoredToken, ZoneRole, ZoneState,
+};
+use crate::directory::Registered;
+use crate::document;
+use crate::key::sort_key;
+use crate::token::{Scope, TokenInfo};
+
+/// The columns of a registration, in the order that [`registered`] takes them.
+const NODE: &str = "domain, document, revision, created, updated";
+
+/// Writes a batch inside `transaction`.
+pub(super) fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), BackendError> {
+    let kept = kept_serial(transaction)?;
+    if kept != batch.after {
+        return Err(BackendError::Overtaken);
+    }
+    transaction
+        .prepare_cached("INSERT INTO serial (one, serial) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET serial = ?1")?
+        .execute([batch.serial.cast_signed()])?;
+    for step in &batch.steps {
+        write_step(transaction, batch.time, step)?;
+    }
+    for (apex, serial) in &batch.touched {
+        transaction
+            .prepare_cached("UPDATE zone SET serial = ?2 WHERE apex = ?1")?
+            .execute(params![apex.to_string(), serial.cast_signed()])?;
+    }
+    Ok(())
+}
+
+fn write_step(transaction: &Transaction<'_>, time: u64, step: &Step) -> Result<(), BackendError> {
+    let (mut before, mut after) = (None, None);
+    match &step.act {
+        Act::Register { before: earlier, now } => {
+            before = earlier.as_ref().map(document::write);
+            let text = document::write(&now.node);
+            transaction
+                .prepare_cached(
+                    "INSERT INTO node (sort_key, domain, document, revision, created, updated)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                     ON CONFLICT (sort_key) DO UPDATE SET document = ?3, revision = ?4, created = ?5, updated = ?6",
+                )?
+                .execute(params![
+                    sort_key(now.node.domain()),
+                    now.node.domain().to_string(),
+                    text,
+                    now.revision.cast_signed(),
+                    now.created.cast_signed(),
+                    now.updated.cast_signed(),
+                ])?;
+            after = Some(text);
+        }
+        Act::Deregister { before: earlier } => {
+            before = Some(document::write(earlier));
+            transaction
+                .prepare_cached("DELETE FROM node WHERE sort_key = ?1")?
+                .execute([sort_key(earlier.domain())])?;
+        }
+        Act::ServeZone(state) => {
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO zone (apex, digest, role, serial) VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![
+                    state.apex.to_string(),
+                    state.digest.cast_signed(),
+                    state.role.as_str(),
+                    state.serial.cast_signed(),
+                ])?;
+        }
+        Act::DropZone(apex) => {
+            transaction.prepare_cached("DELETE FROM zone WHERE apex = ?1")?.execute([apex.to_string()])?;
+        }
+        Act::IssueToken(token) => write_token(transaction, token)?,
+        Act::DropToken(id) => {
+            transaction.prepare_cached("DELETE FROM token WHERE id = ?1")?.execute([id])?;
+        }
+    }
+    transaction
+        .prepare_cached(
+            "INSERT INTO journal (serial, subject, kind, time, token, before, after) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            step.serial.cast_signed(),
+            step.act.subject(),
+            step.act.kind().as_str(),
+            time.cast_signed(),
+            step.by,
+            before,
+            after,
+        ])?;
+    Ok(())
+}
+
+fn write_token(transaction: &Transaction<'_>, token: &StoredToken) -> Result<(), BackendError> {
+    let names = token.info.scope.names();
+    transaction
+        .prepare_cached("INSERT INTO token (id, hash, admin, label, created, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .execute(params![
+            token.info.id,
+            token.hash,
+            names.is_none(),
+            token.info.label,
+            token.info.created.cast_signed(),
+            token.info.expires.map(u64::cast_signed),
+        ])?;
+    let mut insert =
+        transaction.prepare_cached("INSERT INTO token_name (token, position, domain) VALUES (?1, ?2, ?3)")?;
+    for (position, name) in names.unwrap_or_default().iter().enumerate() {
+        insert.execute(params![token.info.id, position.cast_signed(), name.to_string()])?;
+    }
+    Ok(())
+}
+
+/// Everything but the nodes.
+pub(super) fn load(connection: &Connection) -> Result<Loaded, BackendError> {
+    // One transaction, so that all three are of one moment.
+    let transaction = connection.unchecked_transaction()?;
+    let serial = kept_serial(&transaction)?;
+    let mut zones = Vec::new();
+    let mut statement = transaction.prepare_cached("SELECT apex, digest, role, serial FROM zone")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let role: String = row.get(2)?;
+        let known = ZoneRole::ALL.into_iter().find(|known| known.as_str() == role);
+        zones.push(ZoneState {
+            apex: name(&row.get::<_, String>(0)?)?,
+            digest: row.get::<_, i64>(1)?.cast_unsigned(),
+            role: known.ok_or_else(|| BackendError::Damaged(format!("a zone has the role {role:?}").into()))?,
+            serial: row.get::<_, i64>(3)?.cast_unsigned(),
+        });
+    }
+    Ok(Loaded { serial, zones, tokens: tokens(&transaction)? })
+}
+
+fn tokens(connection: &Connection) -> Result<Vec<StoredToken>, BackendError> {
+    let mut tokens = Vec::new();
+    let mut names = connection.prepare_cached("SELECT domain FROM token_name WHERE token = ?1 ORDER BY position")?;
+    let mut statement = connection.prepare_cached("SELECT id, hash, admin, label, created, expires FROM token")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let id: String = row.get(0)?;
+        let scope = if row.get(2)? {
+            Scope::Admin
+        } else {
+            let texts = names.query_map([&id], |row| row.get::<_, String>(0))?;
+            Scope::Nodes(texts.map(|text| name(&text?)).collect::<Result<_, _>>()?)
+        };
+        let info = TokenInfo {
+            id,
+            scope,
+            label: row.get(3)?,
+            created: row.get::<_, i64>(4)?.cast_unsigned(),
+            expires: row.get::<_, Option<i64>>(5)?.map(i64::cast_unsigned),
+        };
+        tokens.push(StoredToken { info, hash: row.get(1)? });
+    }
+    Ok(tokens)
+}
+
+/// Each registration, in canonical order.
+pub(super) fn load_nodes(connection: &Connection, visit: &mut dyn FnMut(Registered)) -> Result<(), BackendError> {
+    let mut statement = connection.prepare(&format!("SELECT {NODE} FROM node ORDER BY sort_key"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        visit(registered(row)?);
+    }
+    Ok(())
+}
+
+/// The registration of `domain`.
+pub(super) fn node(connection: &Connection, domain: &DomainName) -> Result<Option<Registered>, BackendError> {
+    let mut statement = connection.prepare_cached(&format!("SELECT {NODE} FROM node WHERE sort_key = ?1"))?;
+    let mut rows = statement.query([sort_key(domain)])?;
+    rows.next()?.map(registered).transpose()
+}
+
+/// At most `limit` registrations behind `after`.
+pub(super) fn list(
+    connection: &Connection,
+    after: Option<&DomainName>,
+    limit: usize,
+) -> Result<Vec<Registered>, BackendError> {
+    let sql = format!("SELECT {NODE} FROM node WHERE sort_key > ?1 ORDER BY sort_key LIMIT ?2");
+    let mut statement = connection.prepare_cached(&sql)?;
+    // Every key is longer than the empty one.
+    let key = after.map(sort_key).unwrap_or_default();
+    let mut rows = statement.query(params![key, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut list = Vec::new();
+    while let Some(row) = rows.next()? {
+        list.push(registered(row)?);
+    }
+    Ok(list)
+}
+
+/// At most `limit` journal entries behind `after`.
+pub(super) fn journal(connection: &Connection, after: u64, limit: usize) -> Result<Vec<JournalEntry>, BackendError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT serial, time, kind, subject, token, before, after FROM journal
+         WHERE serial > ?1 ORDER BY serial, subject LIMIT ?2",
+    )?;
+    let mut rows = statement.query(params![after.cast_signed(), i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let word: String = row.get(2)?;
+        let kind = JournalKind::ALL.into_iter().find(|known| known.as_str() == word);
+        let subject: String = row.get(3)?;
+        let node = |column: usize| -> Result<Option<Node>, BackendError> {
+            let text: Option<String> = row.get(column)?;
+            text.map(|text| document(&subject, &text)).transpose()
+        };
+        entries.push(JournalEntry {
+            serial: row.get::<_, i64>(0)?.cast_unsigned(),
+            time: row.get::<_, i64>(1)?.cast_unsigned(),
+            kind: kind.ok_or_else(|| BackendError::Damaged(format!("the journal has the kind {word:?}").into()))?,
+            by: row.get(4)?,
+            before: node(5)?,
+            after: node(6)?,
+            subject,
+        });
+    }
+    Ok(entries)
+}
+
+fn kept_serial(connection: &Connection) -> Result<Option<u64>, BackendError> {
+    let serial: Option<i64> =
+        connection.prepare_cached("SELECT serial FROM serial")?.query_row([], |row| row.get(0)).optional()?;
+    Ok(serial.map(i64::cast_unsigned))
+}
+
+fn registered(row: &Row<'_>) -> Result<Registered, BackendError> {
+    let domain = row.get_ref(0)?.as_str().map_err(damaged)?;
+    let text = row.get_ref(1)?.as_str().map_err(damaged)?;
+    Ok(Registered {
+        node: document(domain, text)?,
+        revision: row.get::<_, i64>(2)?.cast_unsigned(),
+        created: row.get::<_, i64>(3)?.cast_unsigned(),
+        updated: row.get::<_, i64>(4)?.cast_unsigned(),
+    })
+}
+
+fn document(domain: &str, text: &str) -> Result<Node, BackendError> {
+    document::read(name(domain)?, text).map_err(|source| BackendError::Document { domain: domain.to_owned(), source })
+}
+
+fn name(text: &str) -> Result<DomainName, BackendError> {
+    DomainName::parse(text).map_err(damaged)
+}
+
+fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> BackendError {
+    BackendError::Damaged(Box::new(error))
+}
+
+impl From<rusqlite::Error> for BackendError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+        let code = error.sqlite_error_code();
+        let wrong_value =
+            matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..));
+        if wrong_value || matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
+            return Self::Damaged(Box::new(error));
+        }
+        Self::Unavailable(Box::new(error))
+    }
+}

@@ -1,0 +1,79 @@
+//! The tables, and the numbered steps that lead from one schema to the next.
+//!
+//! `user_version` is the number of migrations done. A migration that has been released never changes: a later schema
+//! is a new one at the end of [`MIGRATIONS`].
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// `application_id` of our files, the octets `TNDM`: tells them from other programs' databases.
+pub(super) const APPLICATION_ID: i32 = 0x544e_444d;
+
+/// The schema that this program writes.
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Step `i` leads from schema `i` to `i + 1`.
+const MIGRATIONS: [&str; 1] = [
+    // Names are kept twice: as text for people with `sqlite3`, and as the key that sorts canonically. `serial` has one
+    // row once the directory has started; its `probe` is written to learn whether the disk takes writes.
+    "CREATE TABLE node (
+         sort_key BLOB NOT NULL PRIMARY KEY,
+         domain   TEXT NOT NULL,
+         document TEXT NOT NULL,
+         revision INTEGER NOT NULL CHECK (revision > 0),
+         created  INTEGER NOT NULL,
+         updated  INTEGER NOT NULL
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE serial (
+         one    INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+         serial INTEGER NOT NULL CHECK (serial > 0),
+         probe  INTEGER NOT NULL DEFAULT 0
+     ) STRICT;
+     CREATE TABLE zone (
+         apex   TEXT NOT NULL PRIMARY KEY,
+         digest INTEGER NOT NULL,
+         role   TEXT NOT NULL,
+         serial INTEGER NOT NULL CHECK (serial > 0)
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE journal (
+         serial  INTEGER NOT NULL,
+         subject TEXT NOT NULL,
+         kind    TEXT NOT NULL,
+         time    INTEGER NOT NULL,
+         token   TEXT,
+         before  TEXT,
+         after   TEXT,
+         PRIMARY KEY (serial, subject)
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE token (
+         id      TEXT NOT NULL PRIMARY KEY,
+         hash    BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
+         admin   INTEGER NOT NULL CHECK (admin IN (0, 1)),
+         label   TEXT,
+         created INTEGER NOT NULL,
+         expires INTEGER
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE token_name (
+         token    TEXT NOT NULL REFERENCES token (id) ON DELETE CASCADE,
+         position INTEGER NOT NULL,
+         domain   TEXT NOT NULL,
+         PRIMARY KEY (token, position)
+     ) STRICT, WITHOUT ROWID;",
+];
+
+/// Does the migrations that `connection` has not seen, each in a transaction of its own; returns whether there were any.
+///
+/// # Errors
+///
+/// What SQLite says; migrations done before stay done.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<bool> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let mut migrated = false;
+    for (version, sql) in (1_i64..).zip(MIGRATIONS).skip(usize::try_from(found).unwrap_or(0)) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+        migrated = true;
+    }
+    Ok(migrated)
+}
