@@ -211,7 +211,10 @@ impl Node {
         if parts.lease_seconds.is_some_and(|lease| !LEASE_RANGE.contains(&lease)) {
             errors.push(InvalidNode::Lease);
         }
-        if parts.contact.as_ref().is_some_and(|c| c.is_empty() || c.len() > MAX_CONTACT || c.chars().any(char::is_control))
+        if parts
+            .contact
+            .as_ref()
+            .is_some_and(|c| c.is_empty() || c.len() > MAX_CONTACT || c.chars().any(char::is_control))
         {
             errors.push(InvalidNode::Contact);
         }
@@ -295,6 +298,7 @@ fn check_claim(errors: &mut Vec<InvalidNode>, parts: &NodeParts, index: usize, c
                 // ENUM-75: the URI's host is a domain that the node controls. Parameters would reach every caller.
                 let plain = uri.user().is_some_and(|user| user.bytes().all(is_plain_user))
                     && uri.port().is_none()
+                    && !uri.has_password()
                     && !uri.has_parameters();
                 if uri.host() != &Host::Name(parts.domain.clone()) || !plain {
                     errors.push(InvalidNode::NumberUri(index));
@@ -314,7 +318,8 @@ fn check_claim(errors: &mut Vec<InvalidNode>, parts: &NodeParts, index: usize, c
 
 /// Octets that stand for themselves in a SIP user part and in a NAPTR regexp's replacement (ENUM-71).
 const fn is_plain_user(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.' | b'~' | b'*' | b'\'' | b'(' | b')' | b'+' | b'=' | b'&' | b'%')
+    octet.is_ascii_alphanumeric()
+        || matches!(octet, b'-' | b'_' | b'.' | b'~' | b'*' | b'\'' | b'(' | b')' | b'+' | b'=' | b'&' | b'%')
 }
 
 /// Addresses that no call can ever reach: unspecified, multicast, broadcast, IPv4 dressed as IPv6.
@@ -352,7 +357,9 @@ pub enum InvalidNode {
     #[error("at most {MAX_ADDRESSES} addresses for one target")]
     TooManyAddresses(usize),
     /// Addresses for a host of somebody else.
-    #[error("addresses may be given only for hosts at or below the node's own domain; leave them out, the host's own zone publishes them")]
+    #[error(
+        "addresses may be given only for hosts at or below the node's own domain; leave them out, the host's own zone publishes them"
+    )]
     ForeignAddresses(usize),
     /// `0.0.0.0`, multicast and the like.
     #[error("an unspecified, multicast, broadcast or IPv4-mapped address cannot be called")]
@@ -367,7 +374,9 @@ pub enum InvalidNode {
     #[error("targets at the same host must give the same addresses")]
     AddressesDiffer(usize),
     /// A number's URI at another domain, or with more than a plain user.
-    #[error("a number's uri must be sip:user@<the node's domain> or sips:…, with a plain user, no port and no parameters")]
+    #[error(
+        "a number's uri must be sip:user@<the node's domain> or sips:…, with a plain user, no port and no parameters"
+    )]
     NumberUri(usize),
     /// One number twice.
     #[error("the same number is given twice")]
@@ -384,4 +393,141 @@ pub enum InvalidNode {
     /// Empty, too long, or with control characters.
     #[error("contact must have 1 to {MAX_CONTACT} octets and no control characters")]
     Contact,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> DomainName {
+        DomainName::parse(text).unwrap()
+    }
+
+    fn target(host: &str, port: u16, addresses: &[&str]) -> Target {
+        Target {
+            host: name(host),
+            port: NonZeroU16::new(port).unwrap(),
+            priority: 10,
+            weight: 0,
+            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+        }
+    }
+
+    fn number(uri: Option<&str>) -> NumberClaim {
+        NumberClaim::Number {
+            number: E164Number::parse("+15550101").unwrap(),
+            uri: uri.map(|uri| uri.parse().unwrap()),
+        }
+    }
+
+    fn block(text: &str) -> NumberClaim {
+        NumberClaim::Block(NumberBlock::parse(text).unwrap())
+    }
+
+    /// A valid node's parts.
+    fn parts() -> NodeParts {
+        NodeParts::new(name("a.test"), vec![target("sip.a.test", 5061, &["192.0.2.1", "2001:db8::1"])])
+    }
+
+    type Change = fn(&mut NodeParts);
+
+    #[test]
+    fn what_a_node_must_not_be() {
+        let cases: &[(&str, Change, InvalidNode)] = &[
+            ("no target", |p| p.targets.clear(), InvalidNode::NoTarget),
+            (
+                "nine targets",
+                |p| p.targets = (0..9).map(|i| target(&format!("h{i}.a.test"), 5061, &["192.0.2.1"])).collect(),
+                InvalidNode::TooMany { what: "targets", limit: 8, found: 9 },
+            ),
+            (
+                "underscore domain",
+                |p| *p = NodeParts::new(name("_a.test"), vec![target("b.test", 1, &[])]),
+                InvalidNode::DomainNotHost,
+            ),
+            ("underscore host", |p| p.targets[0].host = name("_sip.a.test"), InvalidNode::TargetNotHost(0)),
+            ("host of another", |p| p.targets[0].host = name("sip.b.test"), InvalidNode::ForeignAddresses(0)),
+            (
+                "multicast",
+                |p| p.targets[0].addresses[1] = "ff02::1".parse().unwrap(),
+                InvalidNode::UnusableAddress(0, 1),
+            ),
+            (
+                "unspecified",
+                |p| p.targets[0].addresses[0] = "0.0.0.0".parse().unwrap(),
+                InvalidNode::UnusableAddress(0, 0),
+            ),
+            (
+                "mapped",
+                |p| p.targets[0].addresses[0] = "::ffff:1.2.3.4".parse().unwrap(),
+                InvalidNode::UnusableAddress(0, 0),
+            ),
+            (
+                "address twice",
+                |p| p.targets[0].addresses[1] = "192.0.2.1".parse().unwrap(),
+                InvalidNode::AddressTwice(0, 1),
+            ),
+            ("target twice", |p| p.targets.push(p.targets[0].clone()), InvalidNode::TargetTwice(1)),
+            ("addresses differ", |p| p.targets.push(target("sip.a.test", 5081, &[])), InvalidNode::AddressesDiffer(1)),
+            ("ttl", |p| p.ttl = Some(0), InvalidNode::Ttl),
+            ("lease", |p| p.lease_seconds = Some(1), InvalidNode::Lease),
+            ("contact", |p| p.contact = Some("a\nb".into()), InvalidNode::Contact),
+            ("uri of another", |p| p.numbers = vec![number(Some("sip:alice@b.test"))], InvalidNode::NumberUri(0)),
+            ("uri without user", |p| p.numbers = vec![number(Some("sip:a.test"))], InvalidNode::NumberUri(0)),
+            ("uri with port", |p| p.numbers = vec![number(Some("sip:alice@a.test:5070"))], InvalidNode::NumberUri(0)),
+            (
+                "uri with password",
+                |p| p.numbers = vec![number(Some("sip:alice:secret@a.test"))],
+                InvalidNode::NumberUri(0),
+            ),
+            (
+                "uri with parameter",
+                |p| p.numbers = vec![number(Some("sip:alice@a.test;transport=udp"))],
+                InvalidNode::NumberUri(0),
+            ),
+            ("regexp delimiter", |p| p.numbers = vec![number(Some("sip:a!b@a.test"))], InvalidNode::NumberUri(0)),
+            ("number twice", |p| p.numbers = vec![number(None), number(None)], InvalidNode::NumberTwice(1)),
+            ("blocks", |p| p.numbers = vec![block("+1555"), block("+15550")], InvalidNode::BlocksOverlap(1)),
+        ];
+        for (case, change, expected) in cases {
+            let mut parts = parts();
+            change(&mut parts);
+            assert_eq!(Node::new(parts), Err(vec![*expected]), "{case}");
+        }
+    }
+
+    #[test]
+    fn all_faults_at_once_and_defaults() {
+        let mut wrong = parts();
+        wrong.ttl = Some(u32::MAX);
+        wrong.targets[0].host = name("sip.b.test");
+        assert_eq!(Node::new(wrong).unwrap_err(), [InvalidNode::ForeignAddresses(0), InvalidNode::Ttl]);
+        let mut fine = parts();
+        fine.numbers = vec![number(Some("sips:alice@a.test")), block("+15550")];
+        fine.targets.push(target("sip.a.test", 5081, &["192.0.2.1", "2001:db8::1"]));
+        fine.targets.push(target("sip.provider.test", 5061, &[]));
+        let node = Node::new(fine).unwrap();
+        assert_eq!((node.ttl, node.targets().len()), (DEFAULT_TTL, 3));
+    }
+
+    #[test]
+    fn networks() {
+        for (text, shown) in [
+            ("192.0.2.0/24", "192.0.2.0/24"),
+            ("192.0.2.1", "192.0.2.1/32"),
+            ("2001:DB8::/32", "2001:db8::/32"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+        ] {
+            assert_eq!(Network::parse(text).unwrap().to_string(), shown);
+        }
+        for (text, why) in [
+            ("192.0.2.1/24", InvalidNetwork::HostBits),
+            ("2001:db8::1/64", InvalidNetwork::HostBits),
+            ("192.0.2.0/33", InvalidNetwork::Length),
+            ("192.0.2.0/", InvalidNetwork::Length),
+            ("example.org/24", InvalidNetwork::Syntax),
+        ] {
+            assert_eq!(Network::parse(text), Err(why), "{text}");
+        }
+    }
 }

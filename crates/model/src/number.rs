@@ -166,7 +166,9 @@ fn parse_digits(text: &str) -> Result<Digits, InvalidNumber> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidNumber {
     /// A dialled string: `00442079460148`, `112` (ENUM-1).
-    #[error("an E.164 number begins with '+' and the country code; dialled forms (00, 011, national 0) are not accepted")]
+    #[error(
+        "an E.164 number begins with '+' and the country code; dialled forms (00, 011, national 0) are not accepted"
+    )]
     NoPlus,
     /// A letter or other character that is no separator.
     #[error("an E.164 number is '+' and digits; only '-', '.', '(', ')' and spaces may stand between them")]

@@ -80,7 +80,9 @@ pub fn number_naptr(domain: &DomainName, claim: &NumberClaim) -> Naptr {
 /// the suffix, because nobody else may have records for them; all others keep their own name.
 fn host_name(target: &Target, suffix: Option<&DomainName>, moved: bool) -> Result<DomainName, RecordSetError> {
     match suffix {
-        Some(suffix) if moved && !target.addresses.is_empty() => target.host.under(suffix).map_err(RecordSetError::Name),
+        Some(suffix) if moved && !target.addresses.is_empty() => {
+            target.host.under(suffix).map_err(RecordSetError::Name)
+        }
         _ => Ok(target.host.clone()),
     }
 }
@@ -150,9 +152,8 @@ fn push_chain(
 /// Header, question, and each record of one RRset with its owner compressed to two octets (RFC 1035 4.1.4).
 fn check_sizes(records: &[Record]) -> Result<(), RecordSetError> {
     for (index, first) in records.iter().enumerate() {
-        let same_set = |record: &&Record| {
-            record.owner == first.owner && record.data.type_name() == first.data.type_name()
-        };
+        let same_set =
+            |record: &&Record| record.owner == first.owner && record.data.type_name() == first.data.type_name();
         if records[..index].iter().any(|earlier| same_set(&earlier)) {
             continue;
         }
