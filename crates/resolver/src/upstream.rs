@@ -1,0 +1,160 @@
+//! The name servers: one question in, one named reply out, within a limit of time and number.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
+use hickory_resolver::proto::op::{DnsRequestOptions, Query};
+use hickory_resolver::{NameServerPool, PoolContext, TlsConfig, system_conf};
+use tandem_model::locate::{Failure, Question, Reply};
+use tokio::sync::Semaphore;
+use tracing::debug;
+
+use crate::convert;
+use crate::settings::{MAX_PARALLEL, MAX_SERVERS, NameServers, Settings, SettingsError};
+
+/// What UDP may carry towards us without fragments (RFC 9715 3.2, DNS flag day 2020).
+const EDNS_PAYLOAD: u16 = 1232;
+/// Servers of one list that are asked at the same time; the first answer counts.
+const SERVERS_AT_ONCE: usize = 2;
+
+type Pool = NameServerPool<TokioRuntimeProvider>;
+
+/// All name servers, in the groups in which they are asked.
+pub(crate) struct Upstream {
+    /// The next group is asked when one says that the name is not its own.
+    groups: Vec<Group>,
+    question_timeout: Duration,
+    /// A connection carries a limited number of questions; more wait here instead of failing.
+    slots: Semaphore,
+}
+
+/// Name servers that are equals.
+struct Group {
+    /// All of them: the quickest to answer counts.
+    all: Pool,
+    /// Each alone, if there are several: one that is ill must not speak for the others.
+    each: Vec<Pool>,
+}
+
+impl Upstream {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, SettingsError> {
+        let parallel = settings.max_parallel.clamp(1, MAX_PARALLEL);
+        let named = |servers: &[SocketAddr]| {
+            if servers.is_empty() { Err(SettingsError::NoServers) } else { Ok(servers.iter().map(server).collect()) }
+        };
+        let groups: Vec<Vec<NameServerConfig>> = match &settings.servers {
+            NameServers::System => vec![system()?],
+            NameServers::Only(servers) => vec![named(servers)?],
+            NameServers::First(servers) => vec![named(servers)?, system()?],
+            NameServers::FirstThen(servers, others) => vec![named(servers)?, named(others)?],
+        };
+        let options = options(settings.question_timeout, parallel);
+        let groups = groups.into_iter().map(|servers| Group::new(servers, &options)).collect::<Result<_, NetError>>();
+        let groups = groups.map_err(|error| SettingsError::System(std::io::Error::other(error)))?;
+        Ok(Self { groups, question_timeout: settings.question_timeout, slots: Semaphore::new(parallel) })
+    }
+
+    /// Puts one question. Each exchange takes at most the question timeout; the caller's own limit bounds them all, and
+    /// the wait for a free slot.
+    pub(crate) async fn ask(&self, question: &Question) -> Reply {
+        let Ok(query) = convert::query(question) else { return Reply::Failed(Failure::Unreadable) };
+        let Ok(_slot) = self.slots.acquire().await else { return Reply::Failed(Failure::Unreachable) };
+        let mut reply = Reply::Failed(Failure::Unreachable);
+        for (group, servers) in self.groups.iter().enumerate() {
+            reply = self.exchange(&servers.all, &query).await;
+            for server in &servers.each {
+                if !is_no_help(&reply) {
+                    break;
+                }
+                reply = self.exchange(server, &query).await;
+            }
+            debug!(%question, group, outcome = outcome(&reply), "asked");
+            if !matches!(reply, Reply::Failed(Failure::Refused | Failure::Referral)) {
+                break;
+            }
+        }
+        reply
+    }
+
+    async fn exchange(&self, servers: &Pool, query: &Query) -> Reply {
+        let mut request = DnsRequestOptions::default();
+        request.use_edns = true;
+        request.edns_payload_len = EDNS_PAYLOAD;
+        request.recursion_desired = true;
+        let answer = servers.lookup(query.clone(), request).first_answer();
+        match tokio::time::timeout(self.question_timeout, answer).await {
+            Ok(result) => convert::reply(result),
+            Err(_) => Reply::Failed(Failure::Timeout),
+        }
+    }
+}
+
+impl Group {
+    fn new(mut servers: Vec<NameServerConfig>, options: &ResolverOpts) -> Result<Self, NetError> {
+        servers.truncate(MAX_SERVERS);
+        let each = if servers.len() > 1 { servers.clone() } else { Vec::new() };
+        let each = each.into_iter().map(|server| pool(vec![server], options)).collect::<Result<_, _>>()?;
+        Ok(Self { all: pool(servers, options)?, each })
+    }
+}
+
+/// A server that cannot say, though its neighbour may.
+const fn is_no_help(reply: &Reply) -> bool {
+    matches!(reply, Reply::Failed(Failure::ServerFailure | Failure::Refused | Failure::Referral))
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("groups", &self.groups.len()).finish_non_exhaustive()
+    }
+}
+
+fn outcome(reply: &Reply) -> &'static str {
+    match reply {
+        Reply::Records(_) => "records",
+        Reply::NoData { .. } => "no data",
+        Reply::NxDomain { .. } => "no such name",
+        Reply::Failed(_) => "failed",
+    }
+}
+
+fn server(address: &SocketAddr) -> NameServerConfig {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+        connection.port = address.port();
+        connection
+    });
+    NameServerConfig::new(address.ip(), true, connections.into())
+}
+
+/// The name servers of `/etc/resolv.conf`, and nothing else of it: no search list, no options.
+fn system() -> Result<Vec<NameServerConfig>, SettingsError> {
+    let (config, _) =
+        system_conf::read_system_conf().map_err(|error| SettingsError::System(std::io::Error::other(error)))?;
+    match config.name_servers() {
+        [] => Err(SettingsError::NoServers),
+        servers => Ok(servers.to_vec()),
+    }
+}
+
+fn options(timeout: Duration, parallel: usize) -> ResolverOpts {
+    let mut options = ResolverOpts::default();
+    options.timeout = timeout;
+    options.edns0 = true;
+    options.edns_payload_len = EDNS_PAYLOAD;
+    options.num_concurrent_reqs = SERVERS_AT_ONCE;
+    options.max_active_requests = parallel;
+    // Threat 10: random port and id are the library's own; random case makes forging harder still.
+    options.case_randomization = true;
+    options.try_tcp_on_error = true;
+    options
+}
+
+fn pool(servers: Vec<NameServerConfig>, options: &ResolverOpts) -> Result<Pool, NetError> {
+    let context = Arc::new(PoolContext::new(options.clone(), TlsConfig::new()?));
+    Ok(NameServerPool::from_config(servers, context, TokioRuntimeProvider::default()))
+}
