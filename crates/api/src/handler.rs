@@ -1,0 +1,29 @@
+//! The endpoints, one file a resource.
+
+pub(crate) mod health;
+pub(crate) mod node;
+pub(crate) mod token;
+pub(crate) mod zone;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+
+use crate::problem::Problem;
+
+/// The media type of every answer that is no problem and no zone.
+pub(crate) const JSON: &str = "application/json";
+
+/// An answer with a JSON body.
+fn json(status: StatusCode, body: &impl Serialize) -> Result<Response, Problem> {
+    let text = serde_json::to_vec(body).map_err(Problem::internal)?;
+    let mut response = (status, text).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    Ok(response)
+}
+
+/// Adds a field; `value` is made of names, numbers and tags of ours.
+fn with_header(mut response: Response, name: header::HeaderName, value: &str) -> Result<Response, Problem> {
+    response.headers_mut().insert(name, HeaderValue::from_str(value).map_err(Problem::internal)?);
+    Ok(response)
+}

@@ -1,0 +1,390 @@
+//! `/v1/nodes`: register, show, list and withdraw nodes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use tandem_model::{DomainName, Node};
+use tandem_store::{Effect, ReadError, RegisterError, Registered, Scope};
+use tandem_zone::{Conflict, ConflictKind};
+use tokio::task::JoinSet;
+
+use super::{JSON, json, with_header};
+use crate::page::{Page, PageQuery};
+use crate::precondition::{Conditions, Outcome, etag};
+use crate::problem::{Fault, Kind, MAX_FAULTS, Problem};
+use crate::request::{Caller, PathDomain, demand_accepts, json_body, parse_json, query};
+use crate::state::Api;
+use crate::v1::answer::{ChangeBody, Notes, RecordsBody, RegistrationBody, RegistrationsBody};
+use crate::v1::document::{host_pointer, part_pointer, read_node};
+use crate::warning::warnings;
+
+/// The path of the list.
+const LIST: &str = "/v1/nodes";
+
+/// The query of a PUT.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PutQuery {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// The query of a request that has none.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NoQuery {}
+
+/// Registers a node or replaces its registration; with `dry_run` only shows what that would do.
+///
+/// Idempotent: the same document again changes nothing. The answer comes when the change is durable and DNS shows it.
+#[utoipa::path(
+    put, path = "/v1/nodes/{domain}", operation_id = "putNode", tag = "nodes",
+    params(
+        ("domain" = String, Path, description = "The node's SIP domain.", example = "debug.ostn.test"),
+        ("dry_run" = Option<bool>, Query, description = "Shows effect, records and warnings; writes nothing."),
+        ("If-Match" = Option<String>, Header, description = "Only if the registration has this entity tag."),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only if the domain is not registered."),
+    ),
+    request_body(content = crate::v1::answer::NodeBody, content_type = "application/json"),
+    responses(
+        (status = 200, description = "Replaced, unchanged, or a dry run.", body = ChangeBody),
+        (status = 201, description = "Created.", body = ChangeBody,
+            headers(("Location" = String, description = "The registration."))),
+    ),
+)]
+pub(crate) async fn put(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    domain: PathDomain,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    demand_covers(&caller, &domain.name)?;
+    let PutQuery { dry_run } = query(&uri)?;
+    demand_accepts(&headers, JSON)?;
+    let body = json_body(&headers, body).await?;
+
+    let conditions = Conditions::read(&headers)?;
+    let mut current = None;
+    if !conditions.is_empty() {
+        current = api.directory.node(&domain.name).await?.map(|registered| registered.revision);
+        // API-17: before what the body says. The store looks again, together with the change.
+        match conditions.evaluate(current) {
+            Outcome::True => {}
+            Outcome::MatchFalse | Outcome::NoneMatchFalse => return Err(Problem::stale(current.map(etag))),
+        }
+    }
+
+    let body = parse_json(&body)?;
+    let mut normalised = domain.normalised;
+    let (node, more) = read_node(domain.name, &body).map_err(Problem::invalid)?;
+    normalised.extend(more);
+    check_hosts(&api, &caller, &node).await?;
+
+    let must = conditions.into_precondition(current);
+    let notes = |node: &Node| Notes { normalised, warnings: warnings(node, &api.directory.live().load()) };
+    if dry_run {
+        let (effect, records) = api.directory.rehearse(&node, must).await.map_err(|error| refused(error, &caller))?;
+        let notes = notes(&node);
+        return json(StatusCode::OK, &ChangeBody::rehearsed(&node, effect, &records, notes));
+    }
+    let receipt = api.directory.register(node, must, &caller.0).await.map_err(|error| refused(error, &caller))?;
+    let node = &receipt.registered.node;
+    tracing::debug!(
+        domain = %node.domain(), effect = ?receipt.effect, serial = receipt.serial.value(), token = caller.0.token_id,
+        "node registered"
+    );
+    let records = api.directory.live().load().records(node).map_err(Problem::internal)?;
+    let body = ChangeBody::made(&receipt, &records, notes(node));
+    match receipt.effect {
+        Effect::Created => {
+            let location = format!("{LIST}/{}", node.domain());
+            with_header(json(StatusCode::CREATED, &body)?, header::LOCATION, &location)
+        }
+        Effect::Replaced | Effect::Unchanged | Effect::Removed => json(StatusCode::OK, &body),
+    }
+}
+
+/// Shows a registration.
+#[utoipa::path(
+    get, path = "/v1/nodes/{domain}", operation_id = "getNode", tag = "nodes",
+    params(
+        ("domain" = String, Path, description = "The node's SIP domain.", example = "debug.ostn.test"),
+        ("If-None-Match" = Option<String>, Header, description = "Entity tags that the caller has already."),
+    ),
+    responses(
+        (status = 200, description = "The registration.", body = RegistrationBody,
+            headers(("ETag" = String, description = "Strong; for If-Match."))),
+        (status = 304, description = "The caller has it already."),
+    ),
+)]
+pub(crate) async fn get(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    domain: PathDomain,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let registered = find(&api, &caller, &domain.name).await?;
+    let NoQuery {} = query(&uri)?;
+    demand_accepts(&headers, JSON)?;
+    let tag = etag(registered.revision);
+    match Conditions::read(&headers)?.evaluate(Some(registered.revision)) {
+        Outcome::True => with_header(json(StatusCode::OK, &RegistrationBody::from(&registered))?, header::ETAG, &tag),
+        Outcome::MatchFalse => Err(Problem::stale(Some(tag))),
+        // API-15.
+        Outcome::NoneMatchFalse => with_header(StatusCode::NOT_MODIFIED.into_response(), header::ETAG, &tag),
+    }
+}
+
+/// Withdraws a node: its records leave DNS, its numbers are free.
+///
+/// An admin must send `If-Match` (API-12); a node's own token need not.
+#[utoipa::path(
+    delete, path = "/v1/nodes/{domain}", operation_id = "deleteNode", tag = "nodes",
+    params(
+        ("domain" = String, Path, description = "The node's SIP domain.", example = "debug.ostn.test"),
+        ("If-Match" = Option<String>, Header, description = "The entity tag; required of an admin."),
+    ),
+    responses((status = 200, description = "Removed.", body = ChangeBody)),
+)]
+pub(crate) async fn delete(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    domain: PathDomain,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let registered = find(&api, &caller, &domain.name).await?;
+    let NoQuery {} = query(&uri)?;
+    demand_accepts(&headers, JSON)?;
+    let conditions = Conditions::read(&headers)?;
+    if caller.is_admin() && !conditions.has_if_match() {
+        let detail = "An admin who removes somebody's node must have seen it: GET it, and send its ETag in If-Match.";
+        return Err(Problem::new(Kind::PreconditionRequired, detail));
+    }
+    let current = Some(registered.revision);
+    if conditions.evaluate(current) != Outcome::True {
+        return Err(Problem::stale(current.map(etag)));
+    }
+    let must = conditions.into_precondition(current);
+    let receipt = api.directory.deregister(&domain.name, must, &caller.0).await?;
+    tracing::debug!(
+        domain = %domain.name, effect = ?receipt.effect, serial = receipt.serial.value(), token = caller.0.token_id,
+        "node deregistered"
+    );
+    let notes = Notes { normalised: domain.normalised, warnings: Vec::new() };
+    json(StatusCode::OK, &ChangeBody::made(&receipt, &[], notes))
+}
+
+/// Shows the records that a registered node makes.
+#[utoipa::path(
+    get, path = "/v1/nodes/{domain}/records", operation_id = "getNodeRecords", tag = "nodes",
+    params(("domain" = String, Path, description = "The node's SIP domain.", example = "debug.ostn.test")),
+    responses((status = 200, description = "The records.", body = RecordsBody)),
+)]
+pub(crate) async fn records(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    domain: PathDomain,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let registered = find(&api, &caller, &domain.name).await?;
+    let NoQuery {} = query(&uri)?;
+    demand_accepts(&headers, JSON)?;
+    let records = api.directory.live().load().records(&registered.node).map_err(Problem::internal)?;
+    json(StatusCode::OK, &RecordsBody::new(&registered.node, &records))
+}
+
+/// Lists registrations in canonical name order; a node's token sees its own names only.
+#[utoipa::path(
+    get, path = "/v1/nodes", operation_id = "listNodes", tag = "nodes",
+    params(
+        ("limit" = Option<u32>, Query, description = "Most entries, 1 to 200; 50 when not given."),
+        ("cursor" = Option<String>, Query, description = "Where to go on, from the `Link` field with rel=next."),
+    ),
+    responses((status = 200, description = "One page.", body = RegistrationsBody,
+        headers(("Link" = String, description = "rel=first, and rel=next unless this is the end (RFC 8288).")))),
+)]
+pub(crate) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    demand_accepts(&headers, JSON)?;
+    let page = Page::new(LIST, query::<PageQuery>(&uri)?)?;
+    let after = match &page.after {
+        None => None,
+        Some(name) => Some(DomainName::parse(name).map_err(Problem::internal)?),
+    };
+    // One more than shown tells whether there is a next page.
+    let mut found = match &caller.0.scope {
+        Scope::Admin => api.directory.list(after.as_ref(), page.limit + 1).await?,
+        Scope::Nodes(names) => list_below(&api, names, after.as_ref(), page.limit + 1).await?,
+    };
+    let next = page.cut(&mut found, |registered| registered.node.domain().to_string());
+    let body = RegistrationsBody { nodes: found.iter().map(RegistrationBody::from).collect() };
+    with_header(json(StatusCode::OK, &body)?, header::LINK, &page.link(&api.origin(&headers), next.as_deref()))
+}
+
+/// Registrations at or below `names` behind `after`, at most `limit`. In canonical order a name stands right before
+/// all names below it, so each of `names` is one stretch of the list.
+async fn list_below(
+    api: &Api,
+    names: &[DomainName],
+    after: Option<&DomainName>,
+    limit: usize,
+) -> Result<Vec<Registered>, ReadError> {
+    let mut roots: Vec<_> = names.iter().filter(|name| !names.iter().any(|other| name.is_below(other))).collect();
+    roots.sort();
+    roots.dedup();
+    let mut found = Vec::new();
+    for root in roots {
+        let mut from = root;
+        match after {
+            Some(after) if after.is_at_or_below(root) => from = after,
+            Some(after) if after > root => continue,
+            Some(_) | None => found.extend(api.directory.node(root).await?),
+        }
+        if found.len() < limit {
+            let more = api.directory.list(Some(from), limit - found.len()).await?;
+            found.extend(more.into_iter().take_while(|registered| registered.node.domain().is_below(root)));
+        }
+        if found.len() >= limit {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// 404 for names that the token does not cover (API-24).
+fn demand_covers(caller: &Caller, domain: &DomainName) -> Result<(), Problem> {
+    if caller.0.scope.covers(domain) { Ok(()) } else { Err(Problem::not_found()) }
+}
+
+async fn find(api: &Api, caller: &Caller, domain: &DomainName) -> Result<Registered, Problem> {
+    demand_covers(caller, domain)?;
+    api.directory.node(domain).await?.ok_or_else(Problem::not_found)
+}
+
+/// Asks DNS for hosts that nobody here publishes, unless this node has them already: a node that publishes itself
+/// again at boot must not depend on a lookup.
+async fn check_hosts(api: &Arc<Api>, caller: &Caller, node: &Node) -> Result<(), Problem> {
+    let zones = api.directory.live().load();
+    let mut foreign: Vec<_> = node
+        .targets()
+        .iter()
+        .enumerate()
+        .filter(|(_, target)| target.addresses.is_empty() && zones.zone_of(&target.host).is_none())
+        .collect();
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    if let Some(registered) = api.directory.node(node.domain()).await? {
+        let known: HashSet<_> = registered.node.targets().iter().map(|target| &target.host).collect();
+        foreign.retain(|(_, target)| !known.contains(&target.host));
+    }
+    let mut asked = JoinSet::new();
+    for (index, target) in foreign {
+        let (api, host) = (Arc::clone(api), target.host.clone());
+        asked.spawn(async move { (index, api.hosts.fault(&host).await) });
+    }
+    // At most MAX_TARGETS questions, each with its own limit.
+    let mut answers = asked.join_all().await;
+    answers.sort_unstable_by_key(|(index, _)| *index);
+    let mut faults: Vec<_> = answers
+        .into_iter()
+        .filter_map(|(index, detail)| Some(Fault { detail: detail?, pointer: host_pointer(index).to_string() }))
+        .collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    // API-22: together with what the zones have against it.
+    faults.extend(zones.check(node).iter().map(|conflict| conflict_fault(conflict, caller)));
+    faults.truncate(MAX_FAULTS);
+    Err(Problem::invalid(faults))
+}
+
+/// Habit 7: what the store says becomes a status here.
+fn refused(error: RegisterError, caller: &Caller) -> Problem {
+    match error {
+        RegisterError::Stale(current) => Problem::stale(current.map(etag)),
+        RegisterError::Conflicts(conflicts) => {
+            let kind = if conflicts.iter().all(is_about_another_node) { Kind::Conflict } else { Kind::InvalidRequest };
+            let faults = conflicts.iter().take(MAX_FAULTS).map(|conflict| conflict_fault(conflict, caller)).collect();
+            Problem::with_faults(kind, faults)
+        }
+        RegisterError::Directory(error) => error.into(),
+    }
+}
+
+const fn is_about_another_node(conflict: &Conflict) -> bool {
+    match conflict.kind {
+        ConflictKind::OtherNode { .. } | ConflictKind::NumberTaken(_) | ConflictKind::NumberOverlap(_) => true,
+        ConflictKind::StaticName(_)
+        | ConflictKind::Delegated(_)
+        | ConflictKind::GeneratedZone(_)
+        | ConflictKind::NoZone
+        | ConflictKind::OtherZone(_)
+        | ConflictKind::TargetIsAlias(_)
+        | ConflictKind::TargetWithoutAddress(_)
+        | ConflictKind::NoNumberZone
+        | ConflictKind::RecordSet(_) => false,
+    }
+}
+
+/// A conflict in words; another node's name only for those who may see that node (API-23).
+fn conflict_fault(conflict: &Conflict, caller: &Caller) -> Fault {
+    let hidden = |node: &DomainName| !caller.0.scope.covers(node);
+    let detail = match &conflict.kind {
+        ConflictKind::OtherNode { name, node } if hidden(node) => {
+            format!("{name} belongs to another node: choose a name outside it")
+        }
+        ConflictKind::NumberTaken(node) if hidden(node) => "the number is claimed by another node".into(),
+        ConflictKind::NumberOverlap(node) if hidden(node) => {
+            "overlaps a number or block that another node has claimed".into()
+        }
+        kind => kind.to_string(),
+    };
+    Fault { detail, pointer: part_pointer(conflict.part).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use tandem_store::{Actor, DirectoryError};
+    use tandem_zone::Part;
+
+    use super::*;
+
+    #[test]
+    fn register_errors() {
+        let name = |text| DomainName::parse(text).unwrap();
+        let scope = Scope::Nodes(vec![name("debug.ostn.test")]);
+        let caller = Caller(Actor { token_id: "t".into(), scope });
+        let taken = || Conflict { part: Part::Number(2), kind: ConflictKind::NumberTaken(name("secret.ostn.test")) };
+        let fixed = || Conflict { part: Part::Domain, kind: ConflictKind::StaticName(name("debug.ostn.test")) };
+        for (error, kind) in [
+            (RegisterError::Stale(Some(5)), Kind::Stale),
+            (RegisterError::Conflicts(vec![taken()]), Kind::Conflict),
+            (RegisterError::Conflicts(vec![taken(), fixed()]), Kind::InvalidRequest),
+            (RegisterError::Directory(DirectoryError::Busy), Kind::Unavailable),
+            (RegisterError::Directory(DirectoryError::Timeout), Kind::Unavailable),
+            (RegisterError::Directory(DirectoryError::ShuttingDown), Kind::Unavailable),
+            (RegisterError::Directory(DirectoryError::Storage("disk".into())), Kind::Unavailable),
+        ] {
+            assert_eq!(refused(error, &caller).kind(), kind);
+        }
+        let fault = conflict_fault(&taken(), &caller);
+        assert_eq!(fault.pointer, "#/numbers/2");
+        assert!(!fault.detail.contains("secret"), "API-23: {}", fault.detail);
+        let admin = Caller(Actor { token_id: "a".into(), scope: Scope::Admin });
+        assert!(conflict_fault(&taken(), &admin).detail.contains("secret.ostn.test"));
+    }
+}

@@ -1,0 +1,29 @@
+//! The HTTP API of the directory: versioned bodies, who may write, problems. axum is named only here.
+//!
+//! [`ApiServer`] is the way in. A request goes `connection` → `router` → a file of `handler`; `request` takes it
+//! apart in the order that RFC 9110 13.2.1 demands, `v1` reads and writes bodies, `problem` is every refusal.
+//! docs/http-api.md says how it looks from outside.
+
+mod connection;
+mod handler;
+mod host_check;
+mod json;
+mod leftover;
+mod openapi;
+mod page;
+mod precondition;
+mod problem;
+mod readiness;
+mod request;
+mod router;
+mod server;
+mod state;
+mod tls;
+mod v1;
+mod warning;
+
+pub use host_check::{HostAnswer, HostCheck};
+pub use openapi::text as openapi_text;
+pub use readiness::{Check, Readiness};
+pub use server::{ApiConfig, ApiServer, StartError};
+pub use tls::{CertificateError, CertificateFiles};

@@ -1,0 +1,257 @@
+//! The description of the API (OpenAPI 3.1; API-80, API-81): made from the handlers' and bodies' own types, then
+//! given what is the same everywhere: problems, examples, limits. `docs/openapi.json` is its checked-in copy.
+
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+use utoipa::OpenApi;
+
+use crate::handler::{health, node, token, zone};
+use crate::problem::{Kind, PROBLEM_JSON, ProblemBody, TYPE_PREFIX};
+
+/// The description as JSON text; made once.
+#[must_use]
+pub fn text() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let mut text = serde_json::to_string_pretty(&document()).expect("a JSON value has a text");
+        text.push('\n');
+        text
+    });
+    &TEXT
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tandem",
+        version = "1",
+        description = "The directory of a SIP federation: nodes publish themselves, DNS shows them.\n\nLimits: a body \
+            has at most 65536 octets and nests 16 deep; a node has at most 8 targets with 8 addresses each, 100 \
+            numbers, 4 keys and 16 sources; a page has at most 200 entries; a problem lists at most 50 errors. Unknown \
+            members and query parameters are refused. Refusals are `application/problem+json` (RFC 9457).",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    paths(
+        node::put, node::get, node::delete, node::records, node::list, zone::list, zone::export, token::post,
+        token::list, token::delete, health::livez, health::readyz, health::openapi
+    ),
+    components(schemas(ProblemBody)),
+    tags(
+        (name = "nodes", description = "What is registered."),
+        (name = "zones", description = "What is served; for admins."),
+        (name = "tokens", description = "Who may call; for admins."),
+        (name = "health", description = "Open to everybody."),
+    ),
+)]
+struct Description;
+
+/// Which problems an operation may answer with; 405 comes from every path and is left out.
+fn problems(operation: &str) -> Vec<Kind> {
+    use Kind::{
+        Conflict, Forbidden, Internal, InvalidRequest, Malformed, NotAcceptable, NotFound, PreconditionRequired, Stale,
+        TooLarge, TooSlow, Unauthenticated, Unavailable, UnsupportedType,
+    };
+    let own: &[Kind] = match operation {
+        "putNode" => &[
+            Malformed,
+            Unauthenticated,
+            NotFound,
+            NotAcceptable,
+            TooSlow,
+            Conflict,
+            Stale,
+            TooLarge,
+            UnsupportedType,
+            InvalidRequest,
+        ],
+        "getNode" => &[Malformed, Unauthenticated, NotFound, NotAcceptable, Stale, InvalidRequest],
+        "deleteNode" => {
+            &[Malformed, Unauthenticated, NotFound, NotAcceptable, Stale, InvalidRequest, PreconditionRequired]
+        }
+        "getNodeRecords" => &[Malformed, Unauthenticated, NotFound, NotAcceptable, InvalidRequest],
+        "listNodes" => &[Malformed, Unauthenticated, NotAcceptable],
+        "createToken" => {
+            &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooSlow, TooLarge, UnsupportedType, InvalidRequest]
+        }
+        "listTokens" | "listZones" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
+        "deleteToken" => &[Malformed, Unauthenticated, Forbidden, NotFound],
+        "exportZone" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, InvalidRequest],
+        _ => &[],
+    };
+    own.iter().copied().chain([Internal, Unavailable]).collect()
+}
+
+/// What an operation answers when all goes well, by its status.
+fn example(operation: &str, status: &str) -> Option<Value> {
+    let node = json!({
+        "targets": [{
+            "host": "sip.debug.ostn.test", "port": 5061, "priority": 10, "weight": 0, "addresses": ["203.0.113.7"]
+        }],
+        "numbers": [], "ttl": 60, "keys": [], "sources": []
+    });
+    let records = json!([
+        {"owner": "debug.ostn.test", "ttl": 60, "type": "NAPTR",
+         "data": "10 10 \"s\" \"SIPS+D2T\" \"\" _sips._tcp.debug.ostn.test."},
+        {"owner": "_sips._tcp.debug.ostn.test", "ttl": 60, "type": "SRV", "data": "10 0 5061 sip.debug.ostn.test."},
+        {"owner": "sip.debug.ostn.test", "ttl": 60, "type": "A", "data": "203.0.113.7"}
+    ]);
+    let registration = json!({
+        "domain": "debug.ostn.test", "etag": "\"12\"", "created": "2026-01-31T12:00:00Z",
+        "updated": "2026-01-31T12:00:00Z", "node": node
+    });
+    let change = |effect: &str| {
+        json!({
+            "domain": "debug.ostn.test", "effect": effect, "dry_run": false, "serial": 12, "etag": "\"12\"",
+            "node": node, "records": records, "normalised": [], "warnings": []
+        })
+    };
+    let token = json!({
+        "id": "k7Qd0c2n", "admin": false, "names": ["debug.ostn.test"], "label": "debug node",
+        "created": "2026-01-31T12:00:00Z", "expires": "2027-01-31T12:00:00Z"
+    });
+    Some(match (operation, status) {
+        ("putNode", "200") => change("replaced"),
+        ("putNode", "201") => change("created"),
+        ("deleteNode", "200") => json!({
+            "domain": "debug.ostn.test", "effect": "removed", "dry_run": false, "serial": 13, "node": node,
+            "records": [], "normalised": [], "warnings": []
+        }),
+        ("getNode", "200") => registration,
+        ("getNodeRecords", "200") => json!({
+            "domain": "debug.ostn.test", "records": [records[2]],
+            "text": ["sip.debug.ostn.test. 60 IN A 203.0.113.7"]
+        }),
+        ("listNodes", "200") => json!({"nodes": [registration]}),
+        ("listZones", "200") => json!({"zones": [{"apex": "ostn.test", "serial": 12}]}),
+        ("exportZone", "200") => {
+            json!("ostn.test. 3600 IN SOA ns1.ostn.test. hostmaster.ostn.test. 12 3600 600 604800 30\n")
+        }
+        ("createToken", "201") => {
+            let mut issued = token;
+            issued["secret"] = json!("tandem_3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+            issued
+        }
+        ("listTokens", "200") => json!({"tokens": [token]}),
+        ("livez", "200") => json!({"status": "live"}),
+        ("readyz", "200") => json!({"status": "ready"}),
+        ("openapi", "200") => json!({"openapi": "3.1.0"}),
+        _ => return None,
+    })
+}
+
+fn problem_response(kind: Kind) -> Value {
+    let (status, suffix, title) = kind.facts();
+    let mut example = json!({
+        "type": format!("{TYPE_PREFIX}{suffix}"), "title": title, "status": status.as_u16(),
+        "detail": "What happened this time, for people.",
+        "instance": "urn:uuid:8e03978e-40d5-43dd-bc93-6894a57f9324"
+    });
+    match kind {
+        Kind::InvalidRequest => {
+            let detail = "must be a whole number from 1 to 65535; found 70000";
+            example["errors"] = json!([{"detail": detail, "pointer": "#/targets/0/port"}]);
+        }
+        Kind::Conflict => {
+            let detail = "the number is claimed by another node";
+            example["errors"] = json!([{"detail": detail, "pointer": "#/numbers/0"}]);
+        }
+        Kind::Stale => example["current"] = json!("\"12\""),
+        Kind::Malformed
+        | Kind::Unauthenticated
+        | Kind::Forbidden
+        | Kind::NotFound
+        | Kind::MethodNotAllowed
+        | Kind::NotAcceptable
+        | Kind::TooSlow
+        | Kind::TooLarge
+        | Kind::UnsupportedType
+        | Kind::PreconditionRequired
+        | Kind::Internal
+        | Kind::Unavailable => {}
+    }
+    let schema = json!({"$ref": "#/components/schemas/Problem"});
+    let mut content = serde_json::Map::new();
+    content.insert(PROBLEM_JSON.into(), json!({"schema": schema, "example": example}));
+    json!({"description": format!("{suffix}: {title}."), "content": content})
+}
+
+fn document() -> Value {
+    let mut document = serde_json::to_value(Description::openapi()).expect("a description is JSON");
+    document["components"]["securitySchemes"] = json!({"token": {"type": "http", "scheme": "bearer"}});
+    document["security"] = json!([{"token": []}]);
+    let paths = document["paths"].as_object_mut().expect("a description has paths");
+    for operation in paths.values_mut().filter_map(Value::as_object_mut).flat_map(serde_json::Map::values_mut) {
+        let Some(id) = operation["operationId"].as_str().map(String::from) else { continue };
+        let Some(responses) = operation["responses"].as_object_mut() else { continue };
+        for (status, response) in responses.iter_mut() {
+            let Some(content) = response["content"].as_object_mut() else { continue };
+            if let Some(example) = example(&id, status) {
+                content.values_mut().for_each(|media| media["example"] = example.clone());
+            }
+        }
+        for kind in problems(&id) {
+            responses.insert(kind.facts().0.as_u16().to_string(), problem_response(kind));
+        }
+    }
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn api_80_the_copy_in_docs_is_current() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
+        if std::env::var_os("TANDEM_UPDATE_DOCS").is_some() {
+            std::fs::write(&file, text()).unwrap();
+        }
+        let copy: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        assert!(copy == document(), "docs/openapi.json is old: run TANDEM_UPDATE_DOCS=1 cargo test -p tandem-api");
+    }
+
+    #[test]
+    fn api_81_every_operation_is_whole() {
+        let document = document();
+        assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+        let mut ids = Vec::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let at = format!("{method} {path}");
+                ids.push(operation["operationId"].as_str().expect(&at));
+                assert!(operation["summary"].is_string(), "{at}");
+                let responses = operation["responses"].as_object().unwrap();
+                assert!(responses.keys().any(|status| status.starts_with('2')), "{at}");
+                assert!(responses.contains_key("500"), "{at}");
+                for (status, response) in responses {
+                    let Some(content) = response["content"].as_object() else {
+                        assert!(["204", "304"].contains(&status.as_str()), "{at} {status}");
+                        continue;
+                    };
+                    for media in content.values() {
+                        assert!(media["example"] != Value::Null, "{at} {status}");
+                    }
+                }
+                let body = &operation["requestBody"];
+                if let Some(reference) = body["content"]["application/json"]["schema"]["$ref"].as_str() {
+                    let schema = document.pointer(reference.strip_prefix('#').unwrap()).unwrap();
+                    assert!(schema["example"].is_object() || schema["examples"].is_array(), "{at}: {reference}");
+                    assert_eq!(schema["additionalProperties"], json!(false), "{at}: API-3");
+                }
+            }
+        }
+        assert_eq!(ids.len(), 13);
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 13, "operation ids are unique");
+    }
+
+    #[test]
+    fn only_targets_is_required() {
+        let document = document();
+        assert_eq!(document["components"]["schemas"]["NodeDocument"]["required"], json!(["targets"]));
+        assert_eq!(document["components"]["schemas"]["Target"]["required"], json!(["host", "port"]));
+    }
+}

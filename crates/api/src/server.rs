@@ -1,0 +1,209 @@
+//! [`ApiServer`]: the listener, its tasks and their end.
+//!
+//! Bind first, so that failure reaches the caller; report the real address; dropping stops, `shutdown()` drains.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tandem_model::DomainName;
+use tandem_store::Directory;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use crate::connection::{self, drained};
+use crate::host_check::HostCheck;
+use crate::readiness::Readiness;
+use crate::router::router;
+use crate::state::Api;
+use crate::tls::{Certificate, CertificateError, CertificateFiles, self_signed};
+
+/// Most connections at a time; the next ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 1024;
+/// Longest wait for answers in progress at shutdown (API-82).
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// Pause after the system refused a connection for want of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where and how the API listens.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Certificate and key. Without them a loopback address is served by plain HTTP, every other one by HTTPS with
+    /// a certificate made at first start.
+    pub certificate: Option<CertificateFiles>,
+    /// Host names for a certificate made at first start.
+    pub names: Vec<DomainName>,
+    /// Where `api.crt` and `api.key` made at first start are kept.
+    pub data_dir: PathBuf,
+    /// `https://directory.ostn.test`: what links begin with when callers come through a proxy.
+    pub public_url: Option<String>,
+}
+
+impl ApiConfig {
+    /// Listens on `listen`, keeps a certificate in `data_dir`, and leaves everything else out.
+    #[must_use]
+    pub fn new(listen: SocketAddr, data_dir: impl Into<PathBuf>) -> Self {
+        Self { listen, certificate: None, names: Vec::new(), data_dir: data_dir.into(), public_url: None }
+    }
+}
+
+/// Why the API did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken, or not this machine's.
+    #[error("the API cannot listen on {address}: choose another address or port")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The certificate cannot be used.
+    #[error("the API has no usable certificate")]
+    Certificate(#[from] CertificateError),
+}
+
+/// The running API. Dropping it cuts every connection; [`shutdown`](Self::shutdown) lets answers finish.
+pub struct ApiServer {
+    local_addr: SocketAddr,
+    certificate: Option<Arc<Certificate>>,
+    readiness: Readiness,
+    draining: watch::Sender<bool>,
+    accepting: JoinHandle<JoinSet<()>>,
+}
+
+impl ApiServer {
+    /// Binds, and serves until dropped or shut down.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]: the address or the certificate; the admin has to change one.
+    pub async fn start(
+        config: ApiConfig,
+        directory: Directory,
+        readiness: Readiness,
+        host_check: Box<dyn HostCheck>,
+    ) -> Result<Self, StartError> {
+        let ApiConfig { listen, certificate, names, data_dir, public_url } = config;
+        let files = match certificate {
+            Some(files) => Some(files),
+            // API-6: tokens never cross a network in clear.
+            None if listen.ip().is_loopback() => None,
+            None => Some(self_signed(&data_dir, listen.ip(), &names)?),
+        };
+        let certificate = files.map(Certificate::load).transpose()?;
+        let tls = match &certificate {
+            Some(certificate) => Some(connection::acceptor(certificate.server_config()?)),
+            None => None,
+        };
+        let bind = |source| StartError::Bind { address: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(bind)?;
+        let local_addr = listener.local_addr().map_err(bind)?;
+        let own_url = url(local_addr, certificate.is_some());
+        let api = Arc::new(Api::new(directory, readiness.clone(), host_check, own_url, public_url));
+        let (draining, signal) = watch::channel(false);
+        let accepting = tokio::spawn(accept(listener, tls, router(&api), signal));
+        Ok(Self { local_addr, certificate, readiness, draining, accepting })
+    }
+
+    /// The address that is really listened on.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The base URL of the listener: `http://127.0.0.1:5380`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        url(self.local_addr, self.certificate.is_some())
+    }
+
+    /// Reads the certificate files again; handshakes from now on use the new ones. Does nothing on plain HTTP.
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError`]: the old certificate stays in use.
+    pub fn reload_certificates(&self) -> Result<(), CertificateError> {
+        self.certificate.as_ref().map_or(Ok(()), |certificate| certificate.reload())
+    }
+
+    /// Stops listening, lets answers in progress finish for at most 30 seconds, then cuts what is left.
+    pub async fn shutdown(mut self) {
+        self.readiness.begin_shutdown();
+        self.draining.send_replace(true);
+        let Ok(mut connections) = (&mut self.accepting).await else {
+            return;
+        };
+        let all = async { while connections.join_next().await.is_some() {} };
+        if timeout(DRAIN_LIMIT, all).await.is_err() {
+            tracing::warn!(cut = connections.len(), "connections did not end in time");
+        }
+    }
+}
+
+impl Drop for ApiServer {
+    fn drop(&mut self) {
+        // The set of connections lives in this task: aborting it aborts them.
+        self.accepting.abort();
+    }
+}
+
+impl fmt::Debug for ApiServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiServer").field("url", &self.url()).finish_non_exhaustive()
+    }
+}
+
+fn url(address: SocketAddr, secure: bool) -> String {
+    format!("{}://{address}", if secure { "https" } else { "http" })
+}
+
+/// Takes connections until `draining` turns true; gives back those that are still open.
+async fn accept(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    mut draining: watch::Receiver<bool>,
+) -> JoinSet<()> {
+    let mut connections = JoinSet::new();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let signal = draining.clone();
+    loop {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            biased;
+            () = drained(&mut draining) => return connections,
+            // Ended connections are taken out as they end, so that the set does not grow.
+            Some(_) = connections.join_next() => continue,
+            next = next => next,
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                let serve = connection::serve(socket, tls.clone(), router.clone(), signal.clone());
+                connections.spawn(async move {
+                    let _place = place;
+                    serve.await;
+                });
+            }
+            // The caller gave up before we looked: nothing to do with the next one.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be taken");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}

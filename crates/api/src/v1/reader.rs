@@ -1,0 +1,256 @@
+//! Walks a JSON tree and collects everything that is wrong with it, each with its JSON Pointer (API-3, API-22).
+
+use std::fmt::{self, Display, Write as _};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use tandem_model::DomainName;
+
+use super::answer::Normalised;
+use crate::json::Value;
+use crate::problem::{Fault, MAX_FAULTS};
+
+/// A place in the body, as a JSON Pointer in a URI fragment (RFC 6901 6): `#/targets/0/port`.
+#[derive(Debug, Clone)]
+pub(crate) struct Pointer(String);
+
+impl Pointer {
+    /// The whole body.
+    pub(crate) fn root() -> Self {
+        Self("#".into())
+    }
+
+    /// The member `name` of this object.
+    pub(crate) fn member(&self, name: &str) -> Self {
+        let mut text = self.0.clone();
+        text.push('/');
+        for octet in name.bytes() {
+            match octet {
+                b'~' => text.push_str("~0"),
+                b'/' => text.push_str("~1"),
+                octet if octet.is_ascii_alphanumeric() || b"-._!$&'()*+,;=:@?".contains(&octet) => {
+                    text.push(char::from(octet));
+                }
+                octet => {
+                    let _ = write!(text, "%{octet:02X}");
+                }
+            }
+        }
+        Self(text)
+    }
+
+    /// The item `index` of this list, from 0.
+    pub(crate) fn item(&self, index: usize) -> Self {
+        Self(format!("{}/{index}", self.0))
+    }
+}
+
+impl Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What the walk found: faults, and values that are kept in another spelling.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    faults: Vec<Fault>,
+    normalised: Vec<Normalised>,
+}
+
+impl Reader {
+    /// Notes a broken rule; past [`MAX_FAULTS`] nothing is kept.
+    pub(crate) fn fault(&mut self, at: &Pointer, detail: impl Display) {
+        if self.faults.len() < MAX_FAULTS {
+            self.faults.push(Fault { detail: detail.to_string(), pointer: at.to_string() });
+        }
+    }
+
+    /// Whether a fault stands at `at` already.
+    pub(crate) fn has_fault_at(&self, at: &Pointer) -> bool {
+        self.faults.iter().any(|fault| fault.pointer == at.0)
+    }
+
+    /// Whether anything is wrong so far.
+    pub(crate) const fn has_faults(&self) -> bool {
+        !self.faults.is_empty()
+    }
+
+    /// Notes that `from` is kept as `to`, when they differ.
+    pub(crate) fn kept_as(&mut self, at: &Pointer, from: &str, to: &str) {
+        if from != to {
+            self.normalised.push(Normalised { pointer: at.to_string(), from: from.into(), to: to.into() });
+        }
+    }
+
+    /// Everything found.
+    pub(crate) fn finish(self) -> (Vec<Fault>, Vec<Normalised>) {
+        (self.faults, self.normalised)
+    }
+
+    /// The members of the object at `at`; others than `known` are faults (API-3).
+    pub(crate) fn object<'v>(&mut self, value: &'v Value, at: &Pointer, known: &[&str]) -> Option<Members<'v>> {
+        let Value::Object(members) = value else {
+            self.fault(at, format_args!("must be an object; found {}", value.kind()));
+            return None;
+        };
+        for (name, _) in members {
+            if !known.contains(&name.as_str()) {
+                self.fault(&at.member(name), format_args!("unknown member; known here: {}", known.join(", ")));
+            }
+        }
+        Some(Members { members, at: at.clone() })
+    }
+
+    /// The first `limit` items of a list, each with its place; a fault when there are more.
+    pub(crate) fn list<'v>(&mut self, value: &'v Value, at: &Pointer, limit: usize) -> Vec<(Pointer, &'v Value)> {
+        let Value::List(items) = value else {
+            self.fault(at, format_args!("must be a list; found {}", value.kind()));
+            return Vec::new();
+        };
+        if items.len() > limit {
+            self.fault(at, format_args!("at most {limit} entries; found {}", items.len()));
+        }
+        items.iter().take(limit).enumerate().map(|(index, item)| (at.item(index), item)).collect()
+    }
+
+    /// A string.
+    pub(crate) fn text<'v>(&mut self, value: &'v Value, at: &Pointer) -> Option<&'v str> {
+        match value {
+            Value::Text(text) => Some(text),
+            other => {
+                self.fault(at, format_args!("must be a string; found {}", other.kind()));
+                None
+            }
+        }
+    }
+
+    /// A whole number in `range`.
+    pub(crate) fn whole(&mut self, value: &Value, at: &Pointer, range: RangeInclusive<u64>) -> Option<u64> {
+        match value {
+            Value::Whole(number) if range.contains(number) => Some(*number),
+            other => {
+                let (first, last) = range.into_inner();
+                self.fault(at, format_args!("must be a whole number from {first} to {last}; found {}", other.kind()));
+                None
+            }
+        }
+    }
+
+    /// A string that `parse` understands; noted when it is kept in another spelling.
+    pub(crate) fn parsed<T: Display, E: Display>(
+        &mut self,
+        value: &Value,
+        at: &Pointer,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.text(value, at)?;
+        match parse(text) {
+            Ok(parsed) => {
+                self.kept_as(at, text, &parsed.to_string());
+                Some(parsed)
+            }
+            Err(error) => {
+                self.fault(at, error);
+                None
+            }
+        }
+    }
+
+    /// The name of a host or domain: no address, in lower case, as A-labels (API-4).
+    pub(crate) fn name(&mut self, text: &str, at: &Pointer) -> Option<DomainName> {
+        match host_name(text) {
+            Ok(name) => {
+                self.kept_as(at, text, &name.to_string());
+                Some(name)
+            }
+            Err(detail) => {
+                self.fault(at, detail);
+                None
+            }
+        }
+    }
+}
+
+/// The members of one object.
+#[derive(Debug)]
+pub(crate) struct Members<'v> {
+    members: &'v [(String, Value)],
+    at: Pointer,
+}
+
+impl<'v> Members<'v> {
+    /// The member `name` and its place, if it is there.
+    pub(crate) fn find(&self, name: &str) -> Option<(Pointer, &'v Value)> {
+        let (_, value) = self.members.iter().find(|(known, _)| known == name)?;
+        Some((self.at.member(name), value))
+    }
+
+    /// The member `name`; a fault when it is not there.
+    pub(crate) fn demand(&self, reader: &mut Reader, name: &str) -> Option<(Pointer, &'v Value)> {
+        let found = self.find(name);
+        if found.is_none() {
+            reader.fault(&self.at.member(name), "is required");
+        }
+        found
+    }
+}
+
+/// Reads a name where an address must not stand (RFC 2782 "Target"; RFC 3696 2: no top-level name of digits).
+fn host_name(text: &str) -> Result<DomainName, String> {
+    let literal = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if literal.parse::<IpAddr>().is_ok() {
+        return Err(format!(
+            "an IP address cannot stand here: give a host name such as sip.example.org, and {text} in its `addresses`"
+        ));
+    }
+    let name = DomainName::parse(text).map_err(|error| format!("{error}; found {text:?}"))?;
+    let last = name.labels().last().unwrap_or_default();
+    if last.iter().all(u8::is_ascii_digit) {
+        return Err(format!("the last label must not be digits only, it would be read as an address; found {text:?}"));
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers() {
+        let at = Pointer::root().member("targets").item(0);
+        assert_eq!(at.member("port").to_string(), "#/targets/0/port", "API-22");
+        assert_eq!(at.member("a/b~c d%é").to_string(), "#/targets/0/a~1b~0c%20d%25%C3%A9", "RFC 6901 6");
+    }
+
+    #[test]
+    fn names() {
+        for (text, part) in [
+            ("192.0.2.1", "an IP address cannot stand here"),
+            ("2001:db8::1", "an IP address cannot stand here"),
+            ("[2001:db8::1]", "an IP address cannot stand here"),
+            ("sip.300", "digits only"),
+            ("sip.test.", "without a trailing dot"),
+            ("sip..test", "empty label"),
+            ("*.test", "'*'"),
+            ("sip test", "' '"),
+            (" sip.test", "' '"),
+            ("", "at least one label"),
+        ] {
+            let error = host_name(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        let mut reader = Reader::default();
+        assert_eq!(reader.name("SIP.Bücher.Test", &Pointer::root()).unwrap().to_string(), "sip.xn--bcher-kva.test");
+        let (faults, normalised) = reader.finish();
+        assert!(faults.is_empty());
+        assert_eq!(normalised[0].to, "sip.xn--bcher-kva.test");
+    }
+
+    #[test]
+    fn api_22_at_most_fifty_faults() {
+        let mut reader = Reader::default();
+        (0..60).for_each(|index| reader.fault(&Pointer::root().item(index), "no"));
+        assert_eq!(reader.finish().0.len(), MAX_FAULTS);
+    }
+}

@@ -1,0 +1,14 @@
+//! The API over real HTTP, with a real directory in a temporary folder. Each case carries its requirement's id.
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
+
+mod condition;
+mod connection;
+mod docs;
+mod list;
+mod log;
+mod node;
+mod refusal;
+mod schema;
+mod service;
+mod token;
+mod zone;
