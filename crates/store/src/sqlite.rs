@@ -8,7 +8,6 @@ mod file;
 mod row;
 mod schema;
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -43,7 +42,7 @@ pub struct SqliteBackend {
     readers: Readers,
     checkpointer: Checkpointer,
     /// Held, not used: its lock keeps other processes out.
-    lock: Mutex<Option<File>>,
+    lock: Mutex<Option<file::DirectoryLock>>,
 }
 
 impl SqliteBackend {

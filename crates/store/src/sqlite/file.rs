@@ -22,8 +22,21 @@ const MAX_FULL_CHECK: u64 = 64 << 20;
 /// Octets of the header in which SQLite keeps what is asked here.
 const HEADER_LEN: usize = 100;
 
+/// The lock of a data directory; ends with this value, or with the process.
+#[derive(Debug)]
+pub(super) struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock to a child process that has the descriptor until it runs its program.
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "the data directory was not unlocked");
+        }
+    }
+}
+
 /// Makes `data_dir` unless it is there, and takes its lock.
-pub(super) fn lock(data_dir: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(data_dir: &Path) -> Result<DirectoryLock, OpenError> {
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(|e| io_error(data_dir, e))?;
     let path = data_dir.join(LOCK);
     let file = OpenOptions::new()
@@ -34,7 +47,7 @@ pub(super) fn lock(data_dir: &Path) -> Result<File, OpenError> {
         .open(&path)
         .map_err(|e| io_error(&path, e))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(DirectoryLock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(data_dir.join(DATABASE))),
         Err(TryLockError::Error(error)) => Err(io_error(&path, error)),
     }
