@@ -59,6 +59,9 @@ pub(crate) struct Service {
     drain: Duration,
 }
 
+/// Longest wait, once told to stop, for a query that has arrived already.
+const LAST_READ: Duration = Duration::from_millis(50);
+
 /// A TCP listener bound to `address`.
 ///
 /// # Errors
@@ -185,9 +188,9 @@ async fn serve(mut stream: TcpStream, guest: Guest, shared: Arc<Shared>) {
             Err(Gone) => return,
         }
     }
-    // What came before the stop is still answered.
+    // What came before the stop is still answered. A read that does not wait would miss what the runtime has not noticed.
     input.make_room();
-    if let Ok(1..) = stream.try_read_buf(&mut input.buffer) {
+    if let Ok(Ok(1..)) = timeout(LAST_READ, stream.read_buf(&mut input.buffer)).await {
         let _ = answer_all(&mut stream, &mut input, &mut output, &shared).await;
     }
     let _ = timeout(shared.limits.write, stream.shutdown()).await;
