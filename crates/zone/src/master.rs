@@ -1,6 +1,7 @@
 //! Master files (RFC 1035 5): reading one into a static zone. The text is an argument; so is what `$INCLUDE` names.
 //!
-//! The `domain` crate reads entries, once [`extra`] has written what it does not know in a form that it does; what a zone must be (one SOA, NS at the apex, a CNAME alone) is checked here.
+//! The `domain` crate reads entries, once `extra` has written what that does not know in a form that it does. What a
+//! zone must be (one SOA, NS at the apex, a CNAME alone) is checked here.
 
 mod data;
 mod extra;
@@ -14,15 +15,17 @@ use std::hash::Hasher;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use domain::base::iana::Class;
+use domain::base::iana::{Class, Rtype};
 use domain::base::rdata::ComposeRecordData;
 use domain::base::{Name, ToName};
+use domain::rdata::ZoneRecordData;
 use domain::zonefile::inplace::{Entry, ScannedRecord, Zonefile};
 use siphasher::sip::SipHasher13;
 use tandem_model::DomainName;
 
 use self::extra::{Inherited, rewrite};
-use crate::print::Presented;
+use self::kind::is_known;
+use crate::print::{Presented, parsed};
 use crate::rrset::RrType;
 use crate::statics::{NameBuilder, Statics, StaticsBuilder, sort_key};
 
@@ -174,6 +177,10 @@ impl Reader<'_> {
         if u16::try_from(rdata.len()).is_err() {
             return Err("the record's data is over 65535 octets".into());
         }
+        // RFC 3597 5: octets given for a type that we know must be such as that type has.
+        if matches!(record.data(), ZoneRecordData::Unknown(_)) && !is_well_formed(kind, &rdata) {
+            return Err(format!("the octets are no data of type {}", record.rtype()));
+        }
         if kind == RrType::SOA {
             let name = DomainName::from_wire(owner).map_err(|error| error.to_string())?;
             if self.soa.as_ref().is_some_and(|there| *there != name) || self.builder.set(owner, kind).is_some() {
@@ -217,6 +224,21 @@ impl Reader<'_> {
         let warnings = warnings(&self.builder, &apex);
         let statics = self.builder.build(&apex).map_err(|_| whole("the zone needs 4 GiB or more".into()))?;
         Ok(StaticZone { apex, digest, file_serial, warnings, soa_ttl, soa, statics: Arc::new(statics) })
+    }
+}
+
+/// Whether octets are data of their type, names uncompressed; any are for a type that only has octets.
+fn is_well_formed(kind: RrType, rdata: &[u8]) -> bool {
+    if !is_known(kind) {
+        return true;
+    }
+    let mut composed = Vec::with_capacity(rdata.len());
+    match parsed(Rtype::from_int(kind.0), rdata) {
+        Ok(Some(data)) => {
+            let Ok(()) = data.compose_rdata(&mut composed);
+            composed == rdata
+        }
+        Ok(None) | Err(_) => false,
     }
 }
 

@@ -102,10 +102,10 @@ pub(crate) fn write_set(out: &mut dyn fmt::Write, owner: &[u8], set: &Rrset<'_>)
     Ok(())
 }
 
-type Parsed<'r> = ZoneRecordData<&'r [u8], ParsedName<&'r [u8]>>;
+pub(crate) type Parsed<'r> = ZoneRecordData<&'r [u8], ParsedName<&'r [u8]>>;
 
 /// The data as a type that prints itself; `None` for types that only octets can show.
-fn parsed(kind: Rtype, rdata: &[u8]) -> Result<Option<Parsed<'_>>, ParseError> {
+pub(crate) fn parsed(kind: Rtype, rdata: &[u8]) -> Result<Option<Parsed<'_>>, ParseError> {
     let mut parser = Parser::from_ref(rdata);
     let data = ZoneRecordData::parse_rdata(kind, &mut parser)?;
     Ok(data.filter(|data| !matches!(data, ZoneRecordData::Unknown(_)) && parser.remaining() == 0))

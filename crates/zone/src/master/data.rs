@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use domain::base::Rtype;
-use domain::base::iana::SecurityAlgorithm;
 use domain::rdata::dnssec::RtypeBitmap;
 use domain::utils::{base16, base64};
 
@@ -159,7 +158,7 @@ impl<'a> Data<'a> {
         Ok(())
     }
 
-    /// Reads all that is left as one run of digits; empty only if `read` takes that, which is then not asked.
+    /// Reads all that is left as one run of digits; there must be some.
     pub(super) fn octets_to_end(&mut self, what: &str, read: fn(&str) -> Option<Vec<u8>>) -> Result<(), Fault> {
         let mut all = String::new();
         loop {
@@ -248,12 +247,31 @@ fn grouped(
     (octets.len() == count * size).then_some(octets)
 }
 
-/// A DNSSEC algorithm; some names are written in two ways.
+/// A DNSSEC algorithm by number or mnemonic (RFC 4034 A.1 and later); BIND's spellings too.
 pub(super) fn algorithm(word: &str) -> Option<u8> {
-    match word.to_ascii_uppercase().as_str() {
-        "NSEC3DSA" => Some(6),
-        "NSEC3RSASHA1" => Some(7),
-        "ECCGOST" => Some(12),
-        _ => SecurityAlgorithm::from_str(word).ok().map(SecurityAlgorithm::to_int),
-    }
+    const ALGORITHMS: [(&str, u8); 21] = [
+        ("RSAMD5", 1),
+        ("DH", 2),
+        ("DSA", 3),
+        ("ECC", 4),
+        ("RSASHA1", 5),
+        ("NSEC3DSA", 6),
+        ("DSA-NSEC3-SHA1", 6),
+        ("NSEC3RSASHA1", 7),
+        ("RSASHA1-NSEC3-SHA1", 7),
+        ("RSASHA256", 8),
+        ("RSASHA512", 10),
+        ("ECCGOST", 12),
+        ("ECC-GOST", 12),
+        ("ECDSAP256SHA256", 13),
+        ("ECDSA256", 13),
+        ("ECDSAP384SHA384", 14),
+        ("ED25519", 15),
+        ("ED448", 16),
+        ("INDIRECT", 252),
+        ("PRIVATEDNS", 253),
+        ("PRIVATEOID", 254),
+    ];
+    let known = ALGORITHMS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
+    known.map(|(_, value)| *value).or_else(|| word.parse().ok())
 }

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::Write;
 
-use super::data::{Data, read_name};
-use super::kind::{Shape, number_of, shape_of, ttl_of};
+use super::data::{Data, algorithm, read_name};
+use super::kind::{Shape, algorithm_at, number_of, shape_of, ttl_of};
 use super::token::{Entry, Fault, Scanner, Token};
 use crate::print::Presented;
 use crate::rrset::RrType;
@@ -198,14 +198,16 @@ impl Pass<'_> {
                         self.name_or_origin(*token);
                     } else if let (RrType::SOA, 3.., Ok(Some(time))) = (RrType(kind), index, ttl_of(token.raw(text))) {
                         self.seconds(*token, time);
+                    } else if algorithm_at(kind) == Some(index) {
+                        self.algorithm(*token);
                     } else {
                         self.escape(*token);
                     }
                 }
             }
-            Shape::Ours(_) | Shape::OctetsOnly if is_generic => {
-                self.replace(at.start, at.end, format_args!("TYPE{kind}"));
-            }
+            // The one mnemonic that the reader writes otherwise.
+            Shape::Ours(_) if is_generic && at.is(text, "NSAP-PTR") => self.replace(at.start, at.end, "TYPE23"),
+            Shape::Ours(_) | Shape::OctetsOnly if is_generic => {}
             Shape::Ours(fields) => {
                 let octets = Data::new(text, at, data, &self.origin).encode(fields)?;
                 self.replace(at.start, at.end, format_args!("TYPE{kind} \\# {} ", octets.len()));
@@ -275,6 +277,15 @@ impl Pass<'_> {
         }
     }
 
+    /// A DNSSEC algorithm by number instead of by name.
+    fn algorithm(&mut self, token: Token) {
+        let raw = token.raw(self.text);
+        let named = std::str::from_utf8(raw).ok().filter(|_| !raw.iter().all(u8::is_ascii_digit)).and_then(algorithm);
+        if let Some(number) = named {
+            self.replace(token.start, token.end, number);
+        }
+    }
+
     /// Writes octets that are not printable ASCII as `\ddd`.
     fn escape(&mut self, token: Token) {
         let plain = |octet: &u8| (b' '..=b'~').contains(octet);
@@ -283,11 +294,11 @@ impl Pass<'_> {
             return;
         }
         let mut escaped = false;
-        for at in token.start..token.end {
-            if !plain(&text[at]) {
-                self.replace(at - usize::from(escaped), at + 1, format_args!("\\{:03}", text[at]));
+        for (at, octet) in (token.start..).zip(&text[token.start..token.end]) {
+            if !plain(octet) {
+                self.replace(at - usize::from(escaped), at + 1, format_args!("\\{octet:03}"));
             }
-            escaped = !escaped && text[at] == b'\\';
+            escaped = !escaped && *octet == b'\\';
         }
     }
 
@@ -309,4 +320,76 @@ impl Pass<'_> {
 fn is_class(word: &[u8]) -> bool {
     [&b"IN"[..], b"CH", b"CS", b"HS", b"NONE", b"ANY"].iter().any(|class| word.eq_ignore_ascii_case(class))
         || word.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"CLASS"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ORIGIN: &[u8] = b"\x04node\x04test\x00";
+
+    fn rewritten(text: &[u8]) -> Rewritten<'_> {
+        rewrite(text, ORIGIN, Inherited::default())
+    }
+
+    #[test]
+    fn what_is_written_instead() {
+        for (text, expected) in [
+            ("a URI 1 2 \"x\" ; c\n", "a TYPE256 \\# 5 0001000278    ; c\n"),
+            ("a ( URI\n1 ;\n 2 \"x\")\n", "a ( TYPE256 \\# 5 0001000278\n ;\n  )\n"),
+            ("a SPF\"x\"\"y\"\n", "a TYPE99 \\# 4 01780179\n"),
+            ("a NSAP-PTR \\# 1 00\n", "a TYPE23 \\# 1 00\n"),
+            ("$TTL 1h\na 1m MX 1 @\n", "$TTL 3600\na 60 MX 1 node.test.\n"),
+            ("a TXT \\é \\\\é\n", "a TXT \\195\\169 \\\\\\195\\169\n"),
+        ] {
+            let made = rewritten(text.as_bytes());
+            assert_eq!((String::from_utf8_lossy(&made.text).as_ref(), made.fault), (expected, None), "{text}");
+        }
+        let made = rewritten(b"a A 192.0.2.1\nb 1h URI 1\nc A 192.0.2.1\n");
+        assert_eq!((&*made.text, made.fault.unwrap().0), (&b"a A 192.0.2.1\n"[..], 2), "up to the fault");
+    }
+
+    fn plain_line() -> impl Strategy<Value = String> {
+        let owner = prop::sample::select(vec!["a", "@", " ", "\t", "*.b", "\\097\\.c", "uri", "loc.x.", "(d"]);
+        let head = prop::sample::select(vec!["", "60 ", "IN ", "in 60 ", "60 IN\t"]);
+        let data = prop::sample::select(vec![
+            "A 192.0.2.1",
+            "TXT \"LOC 1 N\" \"@\" @ 1h",
+            "NS spf",
+            "SOA URI . 1 2 3 4 5",
+            "TYPE256 \\# 0",
+            "URI \\# 0",
+            "txt URI ; URI 1h",
+        ]);
+        (owner, head, data).prop_map(|(owner, head, data)| {
+            let close = if owner.starts_with('(') { "\n)" } else { "" };
+            format!("{owner} {head}{data}{close}\r\n")
+        })
+    }
+
+    proptest! {
+        /// TTL lines stand in front, else a SOA without TTL is given one.
+        #[test]
+        fn ordinary_text_is_left_alone(lines in prop::collection::vec(plain_line(), 0..20)) {
+            let text = format!("$TTL 60\n{}", lines.concat());
+            let made = rewritten(text.as_bytes());
+            prop_assert!(matches!(made.text, Cow::Borrowed(there) if there == text.as_bytes()), "{:?}", made);
+            prop_assert_eq!(made.fault, None);
+        }
+
+        #[test]
+        fn any_octets_keep_their_lines(text in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(b"\n\"();\\ @1hA".to_vec())], 0..200)) {
+            let made = rewritten(&text);
+            let line_feeds = |octets: &[u8]| octets.iter().filter(|octet| **octet == b'\n').count();
+            match made.fault {
+                None => prop_assert_eq!(line_feeds(&made.text), line_feeds(&text)),
+                Some((line, _)) => {
+                    prop_assert!(line <= line_feeds(&text) + 1);
+                    prop_assert!(line_feeds(&made.text) < line, "the text ends before the fault");
+                }
+            }
+        }
+    }
 }

@@ -65,6 +65,17 @@ fn set_bit(bits: &mut Vec<u8>, bit: usize) {
     bits[bit / 8] |= 0x80 >> (bit % 8);
 }
 
+/// X25's address: digits, of which four name the network (RFC 1183 3.1).
+pub(super) fn psdn(data: &mut Data<'_>) -> Result<(), Fault> {
+    let digits = data.take("a PSDN address: 4 to 255 digits", |word| {
+        let fits = (4..=255).contains(&word.len()) && word.bytes().all(|octet| octet.is_ascii_digit());
+        fits.then(|| word.as_bytes().to_vec())
+    })?;
+    data.out.push(u8::try_from(digits.len()).map_err(|_| data.fault("a PSDN address is at most 255 digits"))?);
+    data.out.extend(digits);
+    Ok(())
+}
+
 /// ISDN's subaddress, which may be left out (RFC 1183 3.2).
 pub(super) fn isdn_subaddress(data: &mut Data<'_>) -> Result<(), Fault> {
     if data.peek().is_some() { data.string("an ISDN subaddress") } else { Ok(()) }

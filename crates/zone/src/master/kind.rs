@@ -8,6 +8,7 @@ use super::data::Field::{
     self, Algorithm, Base64, Custom, Eui, Hex, Locator, Name, Text, Texts, Types, U8, U16, U32, V4,
 };
 use super::{historic, loc, odd};
+use crate::rrset::RrType;
 
 /// How a type's data is read.
 pub(super) enum Shape {
@@ -59,7 +60,7 @@ pub(super) const fn shape_of(kind: u16) -> Shape {
         18 => &[U16("a subtype from 0 to 65535"), Name("the server's name")],
         21 => &[U16("a preference from 0 to 65535"), Name("the intermediate host's name")],
         // X25, ISDN, RFC 1183
-        19 => &[Text("a PSDN address")],
+        19 => &[Custom(historic::psdn)],
         20 => &[Text("an ISDN address"), Custom(historic::isdn_subaddress)],
         // NSAP, RFC 1706; NSAP-PTR, RFC 1348
         22 => &[Custom(historic::nsap)],
@@ -85,7 +86,7 @@ pub(super) const fn shape_of(kind: u16) -> Shape {
         // A6, RFC 2874
         38 => &[Custom(historic::a6)],
         // SINK
-        40 => &[U8("a coding from 0 to 255"), U8("a subcoding from 0 to 255"), Base64],
+        40 => &[U8("a meaning from 0 to 255"), U8("a coding from 0 to 255"), U8("a subcoding from 0 to 255"), Base64],
         // APL, RFC 3123
         42 => &[Custom(odd::apl)],
         // DHCID, RFC 4701; HHIT, BRID, RFC 9886
@@ -125,6 +126,22 @@ pub(super) const fn shape_of(kind: u16) -> Shape {
         32768 | 32769 => &[U16("a key tag from 0 to 65535"), Algorithm, U8("a digest type from 0 to 255"), Hex],
         _ => return Shape::OctetsOnly,
     })
+}
+
+/// Whether the `domain` crate knows what the data of a type is made of.
+pub(super) const fn is_known(kind: RrType) -> bool {
+    matches!(shape_of(kind.0), Shape::Theirs(_))
+}
+
+/// Where an algorithm stands in data that the `domain` crate reads: there it knows numbers only.
+pub(super) const fn algorithm_at(kind: u16) -> Option<usize> {
+    match kind {
+        // DNSKEY, CDNSKEY
+        48 | 60 => Some(2),
+        // DS, CDS, RRSIG
+        43 | 59 | 46 => Some(1),
+        _ => None,
+    }
 }
 
 /// Seconds, or numbers with the units w, d, h, m and s, as in `1h30m`; `None` if it is no time.

@@ -69,10 +69,15 @@ fn decimal(word: &str, places: usize) -> Option<i64> {
     let (negative, word) = word.strip_prefix('-').map_or((false, word), |word| (true, word));
     let (before, behind) = word.split_once('.').unwrap_or((word, ""));
     let digits = |text: &str| text.bytes().all(|octet| octet.is_ascii_digit());
-    if before.is_empty() || before.len() > 10 || behind.len() > places || !digits(before) || !digits(behind) {
+    if before.len() + behind.len() == 0
+        || before.len() > 10
+        || behind.len() > places
+        || !digits(before)
+        || !digits(behind)
+    {
         return None;
     }
-    let value = format!("{before}{behind:0<places$}").parse::<i64>().ok()?;
+    let value = format!("0{before}{behind:0<places$}").parse::<i64>().ok()?;
     Some(if negative { -value } else { value })
 }
 

@@ -51,7 +51,6 @@ impl Token {
 }
 
 /// The first octet meant, whether it was escaped, and the rest; the outer `None` for a broken escape.
-#[expect(clippy::type_complexity, reason = "used in two places")]
 pub(super) fn symbol(raw: &[u8]) -> Option<Option<(u8, bool, &[u8])>> {
     match raw {
         [] => Some(None),
