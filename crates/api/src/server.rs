@@ -27,8 +27,9 @@ use crate::tls::{Certificate, CertificateError, CertificateFiles, self_signed};
 
 /// Most connections at a time; the next ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
-/// Longest wait for answers in progress at shutdown (API-82).
-const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// Longest wait for answers in progress at shutdown: leaves DNS and the store their part of the 30 seconds that the whole
+/// may take (API-82).
+const DRAIN_LIMIT: Duration = Duration::from_secs(20);
 /// Pause after the system refused a connection for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -137,7 +138,7 @@ impl ApiServer {
         self.certificate.as_ref().map_or(Ok(()), |certificate| certificate.reload())
     }
 
-    /// Stops listening, lets answers in progress finish for at most 30 seconds, then cuts what is left.
+    /// Stops listening, lets answers in progress finish for at most 20 seconds, then cuts what is left.
     pub async fn shutdown(mut self) {
         self.readiness.begin_shutdown();
         self.draining.send_replace(true);

@@ -1,0 +1,400 @@
+//! The API's client: finds the service and the token, sends, and turns error answers into [`Problem`]s.
+
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use ureq::http::{Request, Response, Uri};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::{Agent, Body};
+
+use super::problem::Problem;
+use crate::config::{Config, Overrides};
+use crate::runtime_file::{Running, RuntimeFile};
+
+/// Where the API is when nothing says otherwise.
+const DEFAULT_API: &str = "http://127.0.0.1:5380";
+/// Longest wait for a connection.
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// Longest wait for the beginning of an answer: the service itself gives up on a change before this.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// Largest answer that is read into memory, in octets; a zone is streamed instead.
+const MAX_ANSWER: u64 = 16 << 20;
+/// Entries of a list that are asked for at a time (API-40).
+const PAGE: usize = 200;
+/// The file that the service writes on first start.
+const ADMIN_TOKEN: &str = "admin.token";
+/// The certificate that the service makes for itself.
+const OWN_CERTIFICATE: &str = "api.crt";
+
+/// How to reach the API.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ApiArgs {
+    /// URL of the API [default: the service running with --data-dir, or http://127.0.0.1:5380]
+    #[arg(long, value_name = "URL", env = "TANDEM_API", help_heading = "API")]
+    api: Option<String>,
+    /// File that holds the token [default: TANDEM_TOKEN, or DIR/admin.token for a service on this machine]
+    #[arg(long, value_name = "FILE", help_heading = "API")]
+    token_file: Option<PathBuf>,
+    /// Certificate (PEM) to trust for https [default: DIR/api.crt and those of the system]
+    #[arg(long, value_name = "FILE", help_heading = "API")]
+    ca: Option<PathBuf>,
+    /// Data folder of the service on this machine [default: data, or data_dir of ./tandem.toml]
+    #[arg(long, value_name = "DIR", env = "TANDEM_DATA_DIR", help_heading = "API")]
+    data_dir: Option<PathBuf>,
+}
+
+/// The data folder of the service on this machine: as given, as `./tandem.toml` says, or `data`.
+pub(super) fn data_dir(given: Option<&Path>) -> PathBuf {
+    given.map_or_else(
+        || {
+            let file = std::env::var_os("TANDEM_CONFIG").map(PathBuf::from);
+            // A file with a fault elsewhere is the concern of `serve` and `check-config`.
+            Config::load(file.as_deref(), Overrides::default()).unwrap_or_default().data_dir
+        },
+        Path::to_owned,
+    )
+}
+
+/// A way to one API.
+pub(super) struct Client {
+    agent: Agent,
+    base: String,
+    token: Option<String>,
+}
+
+impl Client {
+    /// Finds the service and the token.
+    pub(super) fn open(args: &ApiArgs) -> Result<Self, ClientError> {
+        let data_dir = data_dir(args.data_dir.as_deref());
+        let running = RuntimeFile::read(&data_dir);
+        let base = args.api.clone().or_else(|| running.as_ref().map(|r| r.api.clone()));
+        let base = base.unwrap_or_else(|| DEFAULT_API.to_owned()).trim_end_matches('/').to_owned();
+        let here = Place::of(&base, running.as_ref())?;
+        let token = match (&args.token_file, std::env::var("TANDEM_TOKEN")) {
+            (Some(file), _) => Some(read_token(file)?),
+            (None, Ok(token)) if !token.trim().is_empty() => Some(token.trim().to_owned()),
+            // The admin token of this machine's service goes to no other machine.
+            (None, _) if here.is_local => match read_token(&data_dir.join(ADMIN_TOKEN)) {
+                Ok(token) => Some(token),
+                Err(ClientError::Token { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            },
+            (None, _) => None,
+        };
+        if token.is_some() && here.is_clear_text {
+            return Err(ClientError::ClearText(base));
+        }
+        let roots = roots(args.ca.as_deref(), &data_dir.join(OWN_CERTIFICATE))?;
+        let tls = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .root_certs(roots)
+            .build();
+        let agent = Agent::config_builder()
+            .tls_config(tls)
+            .http_status_as_error(false)
+            // A redirect would carry the token to another place (API-6).
+            .max_redirects(0)
+            .proxy(None)
+            .timeout_connect(Some(CONNECT_WAIT))
+            .timeout_recv_response(Some(ANSWER_WAIT))
+            .user_agent(concat!("tandem/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Ok(Self { agent: agent.into(), base, token })
+    }
+
+    /// Asks for JSON.
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, ClientError> {
+        self.answer(self.run(Request::get(self.url(path)), "application/json", None, &[])?)
+    }
+
+    /// Asks for text that may be long: the caller streams it.
+    pub(super) fn get_text(&self, path: &str) -> Result<impl Read + use<>, ClientError> {
+        let response = self.run(Request::get(self.url(path)), "text/dns", None, &[])?;
+        Ok(checked(response)?.into_body().into_reader())
+    }
+
+    /// Sends a whole document.
+    pub(super) fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer<T>, ClientError> {
+        self.answer(self.run(Request::put(self.url(path)), "application/json", Some(body), headers)?)
+    }
+
+    /// Makes something new.
+    pub(super) fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<Answer<T>, ClientError> {
+        self.answer(self.run(Request::post(self.url(path)), "application/json", Some(body), &[])?)
+    }
+
+    /// Ends something; an answer without a body is well.
+    pub(super) fn delete(&self, path: &str, headers: &[(&str, &str)]) -> Result<(), ClientError> {
+        checked(self.run(Request::delete(self.url(path)), "application/json", None, headers)?).map(drop)
+    }
+
+    /// Every page of a list, one after the other: the values of `member`.
+    pub(super) fn list<T: DeserializeOwned>(&self, path: &str, member: &str) -> Result<Vec<T>, ClientError> {
+        let mut all = Vec::new();
+        let mut path = format!("{path}?limit={PAGE}");
+        loop {
+            let mut answer = self.get::<serde_json::Value>(&path)?;
+            let page: Vec<T> = serde_json::from_value(answer.body[member].take()).map_err(|e| self.broken(e))?;
+            all.extend(page);
+            match answer.next {
+                Some(next) => path = next,
+                None => return Ok(all),
+            }
+        }
+    }
+
+    fn broken(&self, source: impl std::error::Error + Send + Sync + 'static) -> ClientError {
+        ClientError::Answer { api: self.base.clone(), source: Box::new(source) }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    fn run(
+        &self,
+        mut request: ureq::http::request::Builder,
+        accept: &str,
+        body: Option<&serde_json::Value>,
+        headers: &[(&str, &str)],
+    ) -> Result<Response<Body>, ClientError> {
+        request = request.header("accept", accept);
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let unreachable = |error| ClientError::Unreachable { api: self.base.clone(), source: Box::new(error) };
+        let invalid = |error: ureq::http::Error| unreachable(ureq::Error::from(error));
+        match body {
+            Some(body) => {
+                let request =
+                    request.header("content-type", "application/json").body(body.to_string()).map_err(invalid)?;
+                self.agent.run(request).map_err(unreachable)
+            }
+            None => self.agent.run(request.body(()).map_err(invalid)?).map_err(unreachable),
+        }
+    }
+
+    fn answer<T: DeserializeOwned>(&self, response: Response<Body>) -> Result<Answer<T>, ClientError> {
+        let mut response = checked(response)?;
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let next = header("link").and_then(next_link);
+        let text = response.body_mut().with_config().limit(MAX_ANSWER).read_to_string().map_err(|e| self.broken(e))?;
+        Ok(Answer { next, body: serde_json::from_str(&text).map_err(|e| self.broken(e))? })
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+/// A good answer.
+#[derive(Debug)]
+pub(super) struct Answer<T> {
+    /// Where the next page is.
+    pub(super) next: Option<String>,
+    /// The body.
+    pub(super) body: T,
+}
+
+/// One step of a path, escaped (RFC 3986 3.3): a name that somebody mistyped must not become another path.
+pub(super) fn segment(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for octet in text.bytes() {
+        if octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b'~' | b'*') {
+            escaped.push(char::from(octet));
+        } else {
+            escaped.push_str(&format!("%{octet:02X}"));
+        }
+    }
+    escaped
+}
+
+/// Turns an error status into its problem.
+fn checked(mut response: Response<Body>) -> Result<Response<Body>, ClientError> {
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let status = response.status().as_u16();
+    let text = response.body_mut().with_config().limit(MAX_ANSWER).read_to_string().unwrap_or_default();
+    Err(ClientError::Problem(Problem::read(status, &text)))
+}
+
+/// The path and query that `rel="next"` in a `Link` field names (RFC 8288 3). The place is the one we asked already:
+/// behind a proxy the service may not know its own name, and the token goes nowhere else.
+fn next_link(field: &str) -> Option<String> {
+    field.split(", ").find_map(|link| {
+        let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+        if !parameters.split(';').any(|parameter| parameter.trim().eq_ignore_ascii_case("rel=\"next\"")) {
+            return None;
+        }
+        Some(target.parse::<Uri>().ok()?.path_and_query()?.to_string())
+    })
+}
+
+/// What the URL says about who listens there.
+struct Place {
+    /// The service of our data folder, or at least this machine.
+    is_local: bool,
+    /// Others could read along.
+    is_clear_text: bool,
+}
+
+impl Place {
+    fn of(base: &str, running: Option<&Running>) -> Result<Self, ClientError> {
+        let invalid = || ClientError::Url(base.to_owned());
+        let uri: Uri = base.parse().map_err(|_| invalid())?;
+        let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.host()) else { return Err(invalid()) };
+        if !matches!(scheme, "http" | "https") || uri.path() != "/" && !uri.path().is_empty() {
+            return Err(invalid());
+        }
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let is_loopback = bare == "localhost" || bare.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+        let is_ours = running.is_some_and(|running| running.api == base);
+        Ok(Self { is_local: is_loopback || is_ours, is_clear_text: scheme == "http" && !is_loopback })
+    }
+}
+
+fn read_token(file: &Path) -> Result<String, ClientError> {
+    let failed = |source| ClientError::Token { file: file.to_owned(), source };
+    let text = std::fs::read_to_string(file).map_err(failed)?;
+    let token = text.trim();
+    let is_plain = !token.is_empty() && token.bytes().all(|octet| octet.is_ascii_graphic());
+    if is_plain { Ok(token.to_owned()) } else { Err(failed(io::Error::other("it does not hold one token"))) }
+}
+
+/// The certificates to trust: `ca` alone if given; else the service's own one, if it made one, and the system's.
+fn roots(ca: Option<&Path>, own: &Path) -> Result<RootCerts, ClientError> {
+    if let Some(ca) = ca {
+        return Ok(read_certificates(ca)?.into());
+    }
+    let mut trusted: Vec<Certificate<'static>> = if own.exists() { read_certificates(own)? } else { Vec::new() };
+    // A system without certificates is no fault as long as the API needs none.
+    let system = rustls_native_certs::load_native_certs().certs;
+    trusted.extend(system.iter().map(|der| Certificate::from_der(der).to_owned()));
+    Ok(trusted.into())
+}
+
+fn read_certificates(file: &Path) -> Result<Vec<Certificate<'static>>, ClientError> {
+    let failed = |source| ClientError::Ca { file: file.to_owned(), source };
+    let text = std::fs::read(file).map_err(failed)?;
+    let certificates: Vec<_> = ureq::tls::parse_pem(&text)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            Ok(_) | Err(_) => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        Err(failed(io::Error::other("it holds no certificate in PEM")))
+    } else {
+        Ok(certificates)
+    }
+}
+
+/// Why a request was not answered well.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    /// The API refused.
+    #[error(transparent)]
+    Problem(#[from] Problem),
+    /// Nobody there.
+    #[error(
+        "cannot reach the API at {api}: is `tandem serve` running there? Name another with --api URL or TANDEM_API"
+    )]
+    Unreachable {
+        /// Its URL.
+        api: String,
+        /// What went wrong.
+        #[source]
+        source: Box<ureq::Error>,
+    },
+    /// A good status with something else inside.
+    #[error("the answer of {api} cannot be read: is it a Tandem API of this version?")]
+    Answer {
+        /// Its URL.
+        api: String,
+        /// What went wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No URL of an API.
+    #[error("`{0}` is not the URL of an API: write http://127.0.0.1:5380 or https://directory.example")]
+    Url(String),
+    /// The token would be readable on its way (API-6).
+    #[error("the token will not be sent to {0} in clear text: use https")]
+    ClearText(String),
+    /// The token file cannot be used.
+    #[error("the token cannot be read from {file}")]
+    Token {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The certificate file cannot be used.
+    #[error("no certificate can be read from {file}")]
+    Ca {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn next_page() {
+        let field = r#"<http://a/v1/nodes?cursor=1,2>; rel="prev", <http://a/v1/nodes?cursor=x>; rel="next""#;
+        assert_eq!(next_link(field).as_deref(), Some("/v1/nodes?cursor=x"));
+        assert_eq!(next_link(r#"</v1/nodes?cursor=y>; rel="next""#).as_deref(), Some("/v1/nodes?cursor=y"));
+        assert_eq!(next_link(r#"<http://a>; rel="first""#), None);
+    }
+
+    #[test]
+    fn names_stay_one_step_of_the_path() {
+        assert_eq!(segment("debug.ostn.test"), "debug.ostn.test");
+        assert_eq!(segment("a/../b?c ü"), "a%2F..%2Fb%3Fc%20%C3%BC");
+    }
+
+    #[test]
+    fn who_may_see_the_admin_token() {
+        let ours = Running { pid: 1, dns: Vec::new(), api: "https://192.0.2.1:5380".into() };
+        for (url, is_local, is_clear_text) in [
+            ("http://127.0.0.1:5380", true, false),
+            ("http://[::1]:5380", true, false),
+            ("https://localhost", true, false),
+            ("https://192.0.2.1:5380", true, false),
+            ("https://192.0.2.2:5380", false, false),
+            ("http://192.0.2.2:5380", false, true),
+            ("http://localhost.example", false, true),
+        ] {
+            let place = Place::of(url, Some(&ours)).unwrap();
+            assert_eq!((place.is_local, place.is_clear_text), (is_local, is_clear_text), "{url}");
+        }
+        for url in ["", "127.0.0.1:5380", "ftp://a", "http://a/v1"] {
+            assert!(Place::of(url, None).is_err(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The command line: one file a subcommand. Exit status 0: done; 1: it failed, standard error says why and what to
+//! do; 2: the command line itself is wrong.
+
+mod body;
+mod check_config;
+mod client;
+mod nodes;
+mod output;
+mod problem;
+mod publish;
+mod resolve;
+mod serve;
+mod settings;
+mod token;
+mod zone;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Why a subcommand failed; its sources are printed behind it.
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Exit status 1.
+const FAILED: u8 = 1;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "tandem",
+    version,
+    about = "A directory for secure SIP: nodes publish themselves, any SIP server finds them by DNS."
+)]
+#[command(propagate_version = true, max_term_width = 110, after_help = EXAMPLES)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tandem serve                             # zones/ by DNS, and the API
+  tandem publish debug.ostn.test --target sip.debug.ostn.test:5061 \\
+                                 --address 203.0.113.7
+  tandem resolve alice@debug.ostn.test     # where a call goes, and why
+  tandem nodes list
+
+Exit status: 0 done, 1 failed, 2 wrong usage.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Publish(publish::Publish),
+    Nodes(nodes::Nodes),
+    Resolve(resolve::Resolve),
+    Zone(zone::Zone),
+    CheckConfig(check_config::CheckConfig),
+    Token(token::Token),
+}
+
+/// Runs the command that the process's arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    let result = match line.command {
+        Command::Serve(command) => command.run(),
+        Command::Publish(command) => command.run(),
+        Command::Nodes(command) => command.run(),
+        Command::Resolve(command) => command.run(),
+        Command::Zone(command) => command.run(),
+        Command::CheckConfig(command) => command.run(),
+        Command::Token(command) => command.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if is_closed_pipe(failure.as_ref()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nothing can be done about a standard error that is closed.
+            let _ = writeln!(io::stderr(), "error: {}", with_sources(failure.as_ref()));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Whether the reader of our output went away, as `head` does: no fault of ours.
+fn is_closed_pipe(failure: &(dyn Error + 'static)) -> bool {
+    failure.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// A message and, each on its own line, what caused it.
+fn with_sources(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // A transparent error repeats its source.
+        if !text.ends_with(&cause_text) {
+            text.push_str("\n  because: ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn causes_are_printed_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer")]
+        struct Outer(#[source] io::Error);
+        assert_eq!(with_sources(&Outer(io::Error::other("inner"))), "outer\n  because: inner");
+    }
+}

@@ -1,0 +1,15 @@
+//! Tandem: the command, and the service as a library.
+//!
+//! Reading order: [`config`] (what a service is told), `zone_folder` (what it serves), [`service`] (the wiring:
+//! store, DNS, API), `command` (one file a subcommand).
+
+pub mod command;
+pub mod config;
+mod host_lookup;
+mod runtime_file;
+pub mod service;
+pub mod telemetry;
+pub mod zone_folder;
+
+pub use config::Config;
+pub use service::{Service, StartError};

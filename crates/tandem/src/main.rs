@@ -1,0 +1,5 @@
+//! The `tandem` program: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    tandem::command::main()
+}
