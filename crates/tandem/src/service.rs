@@ -6,14 +6,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tandem_api::{ApiConfig, ApiServer, CertificateError, Check, Readiness};
 use tandem_dns::DnsServer;
 use tandem_model::DomainName;
 use tandem_store::{Directory, OpenError, ReloadError, ReloadReport};
 use tandem_zone::Settings;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::config::{CertificateFiles, Config, Store};
 use crate::host_lookup::HostLookup;
@@ -21,10 +20,6 @@ use crate::zone_folder::{self, ZoneFolderError};
 
 /// The file of the admin token in the data folder.
 pub const ADMIN_TOKEN: &str = "admin.token";
-
-/// Longest wait for requests in progress at the end: leaves DNS and the store their part of the 30 seconds that a
-/// shutdown may take (API-82).
-const API_DRAIN_WAIT: Duration = Duration::from_secs(20);
 
 /// A running directory: DNS and API over one store. Dropping it stops it; [`shutdown`](Self::shutdown) drains.
 #[derive(Debug)]
@@ -94,9 +89,7 @@ impl Service {
     /// Stops: says so on `/readyz`, finishes what was accepted, closes the store. Bounded by the limits of the parts.
     pub async fn shutdown(self) {
         self.readiness.begin_shutdown();
-        if tokio::time::timeout(API_DRAIN_WAIT, self.api.shutdown()).await.is_err() {
-            warn!("requests were cut: their clients were too slow");
-        }
+        self.api.shutdown().await;
         self.dns.shutdown().await;
         self.directory.shutdown().await;
     }
