@@ -1,0 +1,151 @@
+//! Durable publishes a second over HTTP: `cargo bench -p tandem-tests --bench publish` (build the release program first).
+//!
+//! Starts the real service in a temporary folder and has 1, then 64 writers PUT nodes over connections that they keep.
+//! Beside the rate it prints what one `fdatasync` costs in the same folder, and the service's CPU time for each PUT: that
+//! is the figure to trust on a noisy machine. `-- --writers 64 --seconds 10 --nodes 100000` change the run.
+#![expect(clippy::print_stdout, reason = "a benchmark reports on stdout")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tandem_testkit::Service;
+
+/// What the command line asks for.
+struct Plan {
+    writers: Vec<usize>,
+    seconds: u64,
+    /// Nodes registered before measuring: the cost must not depend on it.
+    nodes: u64,
+}
+
+fn main() {
+    let plan = plan();
+    let service = Service::start();
+    println!("fdatasync of 4 KiB, median: {:.2} ms", fdatasync_ms(&service.data_dir()));
+    let next = Arc::new(AtomicU64::new(0));
+    if plan.nodes > 0 {
+        let began = Instant::now();
+        run(&service, 64, &next, &|done| done >= plan.nodes);
+        println!("{} nodes registered first, in {:.1} s", plan.nodes, began.elapsed().as_secs_f64());
+    }
+    println!("| writers | PUTs | PUTs/s | median ms | p99 ms | CPU ms a PUT | RSS MiB |\n|--|--|--|--|--|--|--|");
+    for writers in &plan.writers {
+        let (cpu, began) = (cpu_seconds(service.pid()), Instant::now());
+        let end = began + Duration::from_secs(plan.seconds);
+        let mut times = run(&service, *writers, &next, &|_| Instant::now() >= end);
+        let (elapsed, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds(service.pid()) - cpu);
+        times.sort_unstable();
+        let count = times.len();
+        let at = |share: usize| times[(count * share / 100).min(count - 1)].as_secs_f64() * 1e3;
+        println!(
+            "| {writers} | {count} | {:.0} | {:.2} | {:.2} | {:.3} | {:.0} |",
+            count as f64 / elapsed,
+            at(50),
+            at(99),
+            cpu * 1e3 / count as f64,
+            resident_mib(service.pid())
+        );
+    }
+}
+
+fn plan() -> Plan {
+    let args: Vec<String> = std::env::args().collect();
+    let value = |flag: &str| args.iter().position(|arg| arg == flag).map(|at| args[at + 1].parse::<u64>().unwrap());
+    Plan {
+        writers: value("--writers").map_or_else(|| vec![1, 64], |count| vec![usize::try_from(count).unwrap()]),
+        seconds: value("--seconds").unwrap_or(5),
+        nodes: value("--nodes").unwrap_or(0),
+    }
+}
+
+/// Publishes ever new nodes from `writers` connections until `enough` of the number published; the time of each PUT.
+fn run(service: &Service, writers: usize, next: &AtomicU64, enough: &(dyn Fn(u64) -> bool + Sync)) -> Vec<Duration> {
+    let times = Mutex::new(Vec::new());
+    let (address, token) = (service.api_url().trim_start_matches("http://").to_owned(), service.admin_token());
+    thread::scope(|scope| {
+        for _ in 0..writers {
+            scope.spawn(|| {
+                let mut connection = BufReader::new(TcpStream::connect(&address).unwrap());
+                connection.get_ref().set_nodelay(true).unwrap();
+                let mut own = Vec::new();
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if enough(number) {
+                        break;
+                    }
+                    let began = Instant::now();
+                    put(&mut connection, &address, &token, number);
+                    own.push(began.elapsed());
+                }
+                times.lock().unwrap().extend(own);
+            });
+        }
+    });
+    times.into_inner().unwrap()
+}
+
+fn put(connection: &mut BufReader<TcpStream>, address: &str, token: &str, number: u64) {
+    let domain = format!("n{number}.ostn.test");
+    let ip = format!("10.{}.{}.{}", number >> 16 & 255, number >> 8 & 255, number & 255);
+    let body = format!(
+        r#"{{"targets":[{{"host":"sip1.{domain}","port":5061,"addresses":["{ip}","2001:db8::{:x}"]}},{{"host":"sip2.{domain}","port":5061,"priority":20,"addresses":["{ip}"]}}],"keys":[{{"holder":"node","sha256":"{number:064x}"}}],"numbers":[{{"e164":"+88{number:010}"}}]}}"#,
+        number & 0xffff
+    );
+    let request = format!(
+        "PUT /v1/nodes/{domain} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    connection.get_mut().write_all(request.as_bytes()).unwrap();
+    let mut line = String::new();
+    connection.read_line(&mut line).unwrap();
+    assert!(line.starts_with("HTTP/1.1 201") || line.starts_with("HTTP/1.1 200"), "{line}");
+    let mut length = 0;
+    loop {
+        line.clear();
+        connection.read_line(&mut line).unwrap();
+        if line.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut answer = vec![0; length];
+    connection.read_exact(&mut answer).unwrap();
+}
+
+fn fdatasync_ms(folder: &Path) -> f64 {
+    let path = folder.join("fdatasync.probe");
+    let mut file = std::fs::File::create(&path).unwrap();
+    let mut times: Vec<Duration> = (0..200)
+        .map(|_| {
+            file.write_all(&[0; 4096]).unwrap();
+            let began = Instant::now();
+            file.sync_data().unwrap();
+            began.elapsed()
+        })
+        .collect();
+    std::fs::remove_file(path).unwrap();
+    times.sort_unstable();
+    times[times.len() / 2].as_secs_f64() * 1e3
+}
+
+/// User and system seconds of a process so far (`/proc/PID/stat`, fields 14 and 15, in ticks of 10 ms).
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+fn resident_mib(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").trim().parse::<f64>().unwrap() / 1024.0
+}

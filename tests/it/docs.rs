@@ -1,0 +1,164 @@
+//! What README.md and docs/ tell people to type works, and the map of the code is that of the code.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+use tandem_testkit::{Service, repository, run, tandem};
+
+fn read(path: &str) -> String {
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// A fenced block: the line of its opening fence, what stands behind the fence, and its text.
+struct Block {
+    line: usize,
+    info: String,
+    text: String,
+}
+
+fn blocks(markdown: &str) -> Vec<Block> {
+    let mut found = Vec::new();
+    let mut open: Option<Block> = None;
+    for (index, line) in markdown.lines().enumerate() {
+        match (line.trim_start().strip_prefix("```"), &mut open) {
+            (Some(_), Some(_)) => found.extend(open.take()),
+            (Some(info), None) => {
+                open = Some(Block { line: index + 1, info: info.trim().to_owned(), text: String::new() })
+            }
+            (None, Some(block)) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a fence is not closed");
+    found
+}
+
+/// Every `sh` block of docs/http-api.md that begins with `curl` runs, in order, against one service. `expect=201` behind
+/// `sh` says which status it must give; without it any 2xx.
+#[test]
+fn the_curl_lines_of_http_api_work() {
+    let service = Service::start();
+    let text = read("docs/http-api.md");
+    let mut ran = 0;
+    for block in blocks(&text) {
+        let mut words = block.info.split_whitespace();
+        if words.next() != Some("sh") || !block.text.starts_with("curl ") {
+            continue;
+        }
+        let expected = words.find_map(|word| word.strip_prefix("expect=")).map(str::to_owned);
+        // The last line of output is the status; the rest of the command stays as people type it.
+        let call = block.text.strip_prefix("curl").unwrap();
+        let script = format!("set -e\ncurl --noproxy '*' -w '\\n%{{http_code}}\\n'{call}");
+        let output = run(Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(service.home())
+            .env("API", service.api_url())
+            .env("TOKEN", service.admin_token()));
+        let place = format!("docs/http-api.md:{}", block.line);
+        let shown = output.to_string();
+        let stdout = output.success();
+        let status = stdout.lines().last().unwrap_or_default();
+        match &expected {
+            Some(expected) => assert_eq!(status, expected, "{place}\n{}\n{shown}", block.text),
+            None => assert!(status.starts_with('2'), "{place}: {status}\n{}\n{shown}", block.text),
+        }
+        ran += 1;
+    }
+    assert!(ran >= 8, "only {ran} blocks of docs/http-api.md begin with curl");
+}
+
+/// The table of crates in ARCHITECTURE.md has each folder of `crates/`, and nothing else.
+#[test]
+fn the_architecture_lists_every_crate() {
+    let crates: BTreeSet<String> = fs::read_dir(repository().join("crates"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().join("Cargo.toml").exists())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    let text = read("docs/ARCHITECTURE.md");
+    let section = text.split("\n## ").find(|section| section.starts_with("Crates\n")).unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let listed: BTreeSet<String> = rows.map(|row| row.split('`').next().unwrap().to_owned()).collect();
+    assert_eq!(listed, crates);
+}
+
+/// Every `tandem` command in README.md and docs/ is one that exists, with flags that exist.
+#[test]
+fn commands_in_the_documents_exist() {
+    let mut seen = BTreeSet::new();
+    for file in documents() {
+        for block in blocks(&read(&file)) {
+            let joined = block.text.replace("\\\n", " ");
+            for line in joined.lines() {
+                let line = line.trim_start_matches("$ ").trim();
+                let Some(rest) = line.strip_prefix("tandem ").or_else(|| line.strip_prefix("cargo run --release -- "))
+                else {
+                    continue;
+                };
+                let command: Vec<&str> =
+                    rest.split_whitespace().take_while(|word| word.bytes().all(is_command_word)).collect();
+                let sub = ["nodes", "zone", "token"].contains(&command[0]);
+                let path = &command[..if sub { 2 } else { 1 }];
+                let help = run(Command::new(tandem()).args(path).arg("--help"));
+                assert!(help.status.success(), "{file}: `{line}`: no such command\n{help}");
+                let before_comment = rest.split(" #").next().unwrap();
+                for flag in before_comment.split_whitespace().filter(|word| word.starts_with("--") && *word != "--") {
+                    let name = flag.split('=').next().unwrap();
+                    assert!(help.stdout.contains(name), "{file}: `{line}`: {name} is not a flag of {path:?}");
+                }
+                seen.insert(command[0].to_owned());
+            }
+        }
+    }
+    for command in ["serve", "publish", "resolve"] {
+        assert!(seen.contains(command), "the documents never show `tandem {command}`");
+    }
+}
+
+/// README.md, zones/README.md and everything below docs/.
+fn documents() -> Vec<String> {
+    let root = repository();
+    let mut found = vec!["README.md".to_owned(), "zones/README.md".to_owned()];
+    let mut open = vec![root.join("docs")];
+    while let Some(folder) = open.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found
+}
+
+const fn is_command_word(octet: u8) -> bool {
+    octet.is_ascii_lowercase() || octet == b'-'
+}
+
+/// Every key of the settings file, and every environment variable, is in docs/configuration.md.
+#[test]
+fn every_setting_is_documented() {
+    let folder = tempfile::tempdir().unwrap();
+    let call = |args: &[&str]| run(Command::new(tandem()).args(args).current_dir(folder.path())).success();
+    let text = read("docs/configuration.md");
+    let mut section = String::new();
+    for line in call(&["check-config", "--template"]).lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = format!("{}.", name.trim_end_matches(']'));
+        }
+        let key = line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+        if let Some((key, _)) = key.and_then(|rest| rest.split_once(" = ")) {
+            assert!(text.contains(&format!("`{section}{key}`")), "`{section}{key}` is not in docs/configuration.md");
+        }
+    }
+    let helps = [call(&["serve", "--help"]), call(&["publish", "--help"])].concat();
+    for name in helps.split("[env: ").skip(1).map(|rest| rest.split(['=', ']']).next().unwrap()) {
+        assert!(text.contains(&format!("`{name}`")), "`{name}` is not in docs/configuration.md");
+    }
+}
