@@ -37,7 +37,7 @@ pub(super) struct Publish {
     /// The SIP domain: the part after the @, and the name in the node's certificates
     #[arg(value_name = "DOMAIN")]
     domain: String,
-    /// Telephone number that reaches the node, and the SIP URI it stands for [default: sip:E164@DOMAIN]
+    /// Telephone number that reaches the node, and the SIP URI it stands for (default: sip:E164@DOMAIN)
     #[arg(long = "number", value_name = "E164[=sip:URI]")]
     numbers: Vec<NumberArg>,
     /// Every number that begins with these digits
