@@ -5,7 +5,7 @@
 
 use tandem_model::{DomainName, InvalidName, InvalidNode, Node};
 
-/// The version that [`write`] writes, and the newest that [`read`] reads.
+/// The version that [`write()`] writes, and the newest that [`read`] reads.
 pub(crate) const VERSION: u32 = 1;
 
 /// The document of `node`, its domain left out: that is the key it is kept under.
