@@ -5,6 +5,7 @@
 
 mod additional;
 mod conflict;
+pub mod diff;
 mod hamt;
 pub mod live;
 pub mod lookup;
@@ -15,9 +16,11 @@ mod packed;
 mod print;
 pub mod rrset;
 mod statics;
+mod walk;
 pub mod zones;
 
 pub use conflict::{Conflict, ConflictKind, Part};
+pub use diff::{Difference, RecordChange};
 pub use live::{Live, Reader};
 pub use lookup::Lookup;
 pub use name::QueryName;

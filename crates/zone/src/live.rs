@@ -1,37 +1,130 @@
-//! The version that is served now, and the swap to the next.
+//! The version that is served now, the swap to the next, and the versions before it for incremental transfers.
 
-use std::sync::Arc;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
+use tandem_model::{DomainName, Serial};
 
-use crate::zones::Zones;
+use crate::diff::Difference;
+use crate::zones::{Changed, Zones};
+
+/// How many versions are kept: secondaries that are further behind transfer the whole zone. Versions share all but what
+/// changed between them, a few KiB.
+const MAX_VERSIONS: usize = 4096;
 
 /// The current [`Zones`], shared by one writer and any number of readers. Readers never wait for the writer.
 #[derive(Debug, Clone)]
-pub struct Live(Arc<ArcSwap<Zones>>);
+pub struct Live {
+    current: Arc<ArcSwap<Zones>>,
+    past: Arc<Past>,
+}
+
+/// The versions before the current one, oldest first, and who waits for the next.
+#[derive(Debug, Default)]
+struct Past {
+    state: Mutex<PastState>,
+    published: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct PastState {
+    versions: VecDeque<Arc<Zones>>,
+    count: u64,
+}
 
 impl Live {
     /// Begins with `zones`.
     #[must_use]
     pub fn new(zones: Zones) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(zones)))
+        Self { current: Arc::new(ArcSwap::from_pointee(zones)), past: Arc::default() }
     }
 
     /// The version that is current now; it stays whole for as long as the caller keeps it (DNS-79).
     #[must_use]
     pub fn load(&self) -> Arc<Zones> {
-        self.0.load_full()
+        self.current.load_full()
     }
 
     /// A reader for one thread that asks often: a load costs one atomic read while nothing changed.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader(Cache::new(Arc::clone(&self.0)))
+        Reader(Cache::new(Arc::clone(&self.current)))
     }
 
-    /// Makes `zones` what every later [`load`](Self::load) gives.
+    /// Makes `zones` what every later [`load`](Self::load) gives. There is one caller at a time: the writer.
     pub fn publish(&self, zones: Zones) {
-        self.0.store(Arc::new(zones));
+        let mut past = self.past();
+        if matches!(zones.changed(), Changed::All) {
+            // No difference can be told across this step.
+            past.versions.clear();
+        } else {
+            if past.versions.len() == MAX_VERSIONS {
+                past.versions.pop_front();
+            }
+            past.versions.push_back(self.current.load_full());
+        }
+        self.current.store(Arc::new(zones));
+        past.count += 1;
+        self.past.published.notify_all();
+    }
+
+    /// What leads from serial `from` of the zone at `apex` to the version `now`, and the SOA of then: data and TTL.
+    ///
+    /// `None` when that version is not kept, or when the difference has more than `most` records: transfer the whole zone.
+    #[must_use]
+    pub fn difference(
+        &self,
+        now: &Arc<Zones>,
+        apex: &DomainName,
+        from: Serial,
+        most: usize,
+    ) -> Option<(Vec<u8>, u32, Difference)> {
+        let (old, changed) = self.since(now, apex, from)?;
+        let soa = old.zone(apex)?.soa();
+        let mut rdata = Vec::new();
+        soa.rdatas().next()?.write(&mut rdata);
+        Some((rdata, soa.ttl(), Difference::between(&old, now, apex, &changed, most)?))
+    }
+
+    /// How many versions have been published.
+    #[must_use]
+    pub fn version_count(&self) -> u64 {
+        self.past().count
+    }
+
+    /// Waits until more than `seen` versions have been published, at most `longest`; returns how many there are. Blocks the
+    /// thread.
+    #[must_use]
+    pub fn wait_for_change(&self, seen: u64, longest: Duration) -> u64 {
+        let wait = self.past.published.wait_timeout_while(self.past(), longest, |past| past.count <= seen);
+        wait.unwrap_or_else(PoisonError::into_inner).0.count
+    }
+
+    /// The newest version before `now` in which the zone had serial `from`, and the nodes that changed since.
+    fn since(&self, now: &Arc<Zones>, apex: &DomainName, from: Serial) -> Option<(Arc<Zones>, BTreeSet<DomainName>)> {
+        let past = self.past();
+        let mut end = past.versions.len();
+        if !Arc::ptr_eq(&self.current.load(), now) {
+            end = past.versions.iter().rposition(|version| Arc::ptr_eq(version, now))?;
+        }
+        let mut changed = BTreeSet::new();
+        let mut later = now;
+        for version in past.versions.range(..end).rev() {
+            let Changed::Nodes(domains) = later.changed() else { return None };
+            changed.extend(domains.iter().cloned());
+            if version.zone(apex)?.serial() == from {
+                return Some((Arc::clone(version), changed));
+            }
+            later = version;
+        }
+        None
+    }
+
+    /// What it guards is whole even after a panic elsewhere.
+    fn past(&self) -> MutexGuard<'_, PastState> {
+        self.past.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

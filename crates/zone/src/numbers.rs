@@ -135,10 +135,33 @@ impl Numbers {
     }
 
     /// Visits every name that exists, in digit order: its digits, its number, and the block that answers right below.
-    pub(crate) fn visit(&self, visit: &mut impl FnMut(&[u8], Option<&Claim>, Option<&Claim>)) {
-        if let Some(root) = &self.root {
-            root.visit(&mut Vec::with_capacity(16), None, visit);
+    pub(crate) fn visit<'z>(&'z self, visit: &mut impl FnMut(&[u8], Option<&'z Claim>, Option<&'z Claim>)) {
+        self.visit_below(&[], visit);
+    }
+
+    /// [`visit`](Self::visit), only for names at or below that of `prefix`.
+    pub(crate) fn visit_below<'z>(
+        &'z self,
+        prefix: &[u8],
+        visit: &mut impl FnMut(&[u8], Option<&'z Claim>, Option<&'z Claim>),
+    ) {
+        let mut around = None;
+        let Some(mut level) = self.root.as_deref() else { return };
+        for (depth, &digit) in prefix.iter().enumerate() {
+            around = level.block.as_ref().or(around);
+            match level.slot(digit) {
+                None => return,
+                Some(Slot::Level(next)) => level = next,
+                Some(Slot::Leaf(claim)) => {
+                    let view = claim.claim();
+                    if view.digits.starts_with(prefix) {
+                        claim.visit_path(prefix.len().max(depth + 1), around, visit);
+                    }
+                    return;
+                }
+            }
         }
+        level.visit(&mut prefix.to_vec(), around, visit);
     }
 
     /// The first block or longer number with this prefix. The number equal to the prefix is not inside the block.
@@ -158,6 +181,21 @@ impl Numbers {
 }
 
 impl Claim {
+    /// Visits the names from the claim's first `from` digits to all of them: it stands alone below `from - 1`.
+    fn visit_path<'z>(
+        &'z self,
+        from: usize,
+        around: Option<&'z Self>,
+        visit: &mut impl FnMut(&[u8], Option<&'z Self>, Option<&'z Self>),
+    ) {
+        let view = self.claim();
+        for len in from..=view.digits.len() {
+            let ends = len == view.digits.len();
+            let number = (ends && !view.block).then_some(self);
+            visit(&view.digits[..len], number, if ends && view.block { Some(self) } else { around });
+        }
+    }
+
     /// Finishes a look-up that has reached a lone claim.
     fn find_below<'z>(&'z self, digits: &[u8], deeper: bool, found: &mut Found<'z>) {
         let ours = self.digits();
@@ -259,7 +297,7 @@ impl Level {
         &'z self,
         path: &mut Vec<u8>,
         around: Option<&'z Claim>,
-        visit: &mut impl FnMut(&[u8], Option<&Claim>, Option<&Claim>),
+        visit: &mut impl FnMut(&[u8], Option<&'z Claim>, Option<&'z Claim>),
     ) {
         let around = self.block.as_ref().or(around);
         if !path.is_empty() {
@@ -276,15 +314,7 @@ impl Level {
                     path.push(digit);
                     next.visit(path, around, visit);
                 }
-                Some(Slot::Leaf(claim)) => {
-                    let view = claim.claim();
-                    for &step in &view.digits[depth..] {
-                        path.push(step);
-                        let ends = path.len() == view.digits.len();
-                        let number = (ends && !view.block).then_some(claim);
-                        visit(path, number, if ends && view.block { Some(claim) } else { around });
-                    }
-                }
+                Some(Slot::Leaf(claim)) => claim.visit_path(depth + 1, around, visit),
                 None => {}
             }
             path.truncate(depth);

@@ -9,9 +9,8 @@ use domain::base::{ParseRecordData, ParsedName};
 use domain::dep::octseq::Parser;
 use domain::rdata::ZoneRecordData;
 
-use crate::packed::PackedNode;
-use crate::rrset::{RrType, Rrset};
-use crate::zones::{View, Zone, Zones};
+use crate::rrset::Rrset;
+use crate::zones::{Zone, Zones};
 
 /// A name in wire form, shown absolute with escapes where needed: `a\.b.example.`.
 pub(crate) struct Presented<'a>(pub(crate) &'a [u8]);
@@ -36,44 +35,12 @@ impl fmt::Display for Presented<'_> {
 
 /// Writes one zone.
 pub(crate) fn zone(zones: &Zones, zone: &Zone, out: &mut dyn fmt::Write) -> fmt::Result {
-    write_set(out, zone.apex().as_wire(), &zone.soa())?;
-    for name in zone.statics.statics.iter() {
-        for set in name.sets().filter(|set| set.kind() != RrType::SOA) {
-            write_set(out, name.owner, &set)?;
+    let mut result = write_set(out, zone.apex().as_wire(), &zone.soa());
+    zones.walk_sorted(zone, |owner, set| {
+        if result.is_ok() {
+            result = write_set(out, owner, &set);
         }
-    }
-    match zone.view {
-        View::Own | View::Peers => node_records(zones, zone, out),
-        View::Numbers => number_records(zones, zone, out),
-    }
-}
-
-/// The nodes in canonical order, so that two exports can be compared line by line.
-fn node_records(zones: &Zones, zone: &Zone, out: &mut dyn fmt::Write) -> fmt::Result {
-    let mut nodes: Vec<&PackedNode> = zones.nodes.iter().collect();
-    nodes.sort_by_cached_key(|node| crate::statics::sort_key(node.view().domain()));
-    for node in nodes {
-        if let Some(at) = zones.node_in(zone, node.view()) {
-            at.visit_sets(|owner, set| write_set(out, owner, &set))?;
-        }
-    }
-    Ok(())
-}
-
-/// Numbers, and blocks as wildcards with the copies that they need beside numbers (ENUM-80, ENUM-81).
-fn number_records(zones: &Zones, zone: &Zone, out: &mut dyn fmt::Write) -> fmt::Result {
-    let mut result = Ok(());
-    zones.numbers.visit(&mut |digits, number, block| {
-        let mut owner = b"\x01*".to_vec();
-        for digit in digits.iter().rev() {
-            owner.extend([1, b'0' + digit]);
-        }
-        owner.extend(zone.apex().as_wire());
-        for (owner, claim) in [(&owner[2..], number), (&owner[..], block)] {
-            if let (Ok(()), Some(claim)) = (result, claim) {
-                result = write_set(out, owner, &claim.rrset());
-            }
-        }
+        result.is_ok()
     });
     result
 }

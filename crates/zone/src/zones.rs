@@ -40,6 +40,16 @@ pub struct Zones {
     /// All names above a node: empty non-terminals of the peers zone.
     pub(crate) above_peers: Hamt<Above>,
     pub(crate) numbers: Numbers,
+    changed: Changed,
+}
+
+/// In what a version differs from the one that it was made from.
+#[derive(Debug, Clone)]
+pub(crate) enum Changed {
+    /// The nodes at these domains.
+    Nodes(Arc<[DomainName]>),
+    /// More than nodes: no difference can be told.
+    All,
 }
 
 /// One zone in one version.
@@ -98,6 +108,17 @@ pub enum Change {
     Remove(DomainName),
 }
 
+impl Change {
+    /// The domain that it concerns.
+    #[must_use]
+    pub fn domain(&self) -> &DomainName {
+        match self {
+            Self::Put(node) => node.domain(),
+            Self::Remove(domain) => domain,
+        }
+    }
+}
+
 impl Zones {
     /// A version with these static zones and no nodes; every zone begins at `serial`.
     ///
@@ -139,6 +160,7 @@ impl Zones {
             above: Hamt::default(),
             above_peers: Hamt::default(),
             numbers: Numbers::default(),
+            changed: Changed::All,
         })
     }
 
@@ -155,6 +177,7 @@ impl Zones {
             }
         }
         next.set_serials(|index, _| touched[index].then_some(serial));
+        next.changed = Changed::Nodes(changes.iter().map(|change| change.domain().clone()).collect());
         next
     }
 
@@ -187,6 +210,7 @@ impl Zones {
     pub fn with_serials(&self, serial_of: impl Fn(&DomainName) -> Option<Serial>) -> Self {
         let mut next = self.clone();
         next.set_serials(|_, zone| serial_of(zone.apex()));
+        next.changed = Changed::All;
         next
     }
 
@@ -254,6 +278,11 @@ impl Zones {
             let zone = &self.zones[*self.apexes.by_hash.get(&name.hash(index))?];
             (zone.apex().as_wire() == name.suffix(index)).then_some((&**zone, index))
         })
+    }
+
+    /// In what this version differs from the one that it was made from.
+    pub(crate) const fn changed(&self) -> &Changed {
+        &self.changed
     }
 
     /// The peers zone's apex in wire form, if there is one.

@@ -1,0 +1,127 @@
+//! Differences between versions: applied to the old records they give the new ones, whatever was published between.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use support::{any_node, directory, name, rdatas, read, with_head};
+use tandem_model::{DomainName, Serial};
+use tandem_zone::{Change, Live, Settings, Zones};
+
+type Line = (Vec<u8>, u16, u32, Vec<u8>);
+
+/// Every record of a zone but its SOA; no record comes twice.
+fn records(zones: &Zones, apex: &DomainName) -> BTreeSet<Line> {
+    let mut all = BTreeSet::new();
+    zones.walk(zones.zone(apex).unwrap(), |owner, set| {
+        for rdata in rdatas(&set) {
+            assert!(all.insert((owner.to_vec(), set.kind().0, set.ttl(), rdata)), "twice: {owner:?}");
+        }
+        true
+    });
+    all
+}
+
+fn line(change: &tandem_zone::RecordChange) -> Line {
+    (change.owner.to_vec(), change.kind.0, change.ttl, change.rdata.to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+    #[test]
+    fn every_old_version_leads_to_the_new_one(
+        steps in prop::collection::vec(prop::collection::vec((any_node(), prop::bool::weighted(0.75)), 1..4), 1..8),
+    ) {
+        let live = Live::new(directory());
+        let mut versions = vec![live.load()];
+        for (index, batch) in steps.into_iter().enumerate() {
+            let mut zones = (*live.load()).clone();
+            let mut changes = Vec::new();
+            let serial = Serial::new(8 + u32::try_from(index).unwrap());
+            for (node, put) in batch {
+                let change = if put {
+                    if !zones.check(&node).is_empty() {
+                        continue;
+                    }
+                    Change::Put(Box::new(node))
+                } else {
+                    Change::Remove(node.domain().clone())
+                };
+                zones = zones.with(std::slice::from_ref(&change), serial);
+                changes.push(change);
+            }
+            live.publish(live.load().with(&changes, serial));
+            versions.push(live.load());
+        }
+        for (at, now) in versions.iter().enumerate() {
+            for apex in ["ostn.test", "ostel.me", "peers.ostn.test", "e164.ostn.test"].map(name) {
+                let target = records(now, &apex);
+                for old in &versions[..at] {
+                    let from = old.zone(&apex).unwrap().serial();
+                    let (soa, _, difference) = live.difference(now, &apex, from, 10_000).unwrap();
+                    prop_assert_eq!(&soa[soa.len() - 20..soa.len() - 16], &from.value().to_be_bytes()[..]);
+                    let mut patched = records(old, &apex);
+                    for gone in &difference.removed {
+                        prop_assert!(patched.remove(&line(gone)), "{} {:?}", apex, gone);
+                    }
+                    for new in &difference.added {
+                        prop_assert!(patched.insert(line(new)), "{} {:?}", apex, new);
+                    }
+                    prop_assert_eq!(&patched, &target, "{}", apex);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_difference_where_none_can_be_told() {
+    let live = Live::new(directory());
+    let apex = name("ostn.test");
+    let now = live.load();
+    assert!(live.difference(&now, &apex, Serial::new(6), 10).is_none(), "never served");
+    assert!(live.difference(&now, &name("other.test"), Serial::new(7), 10).is_none(), "no such zone");
+    let put = |live: &Live, host: &str, serial: u32| {
+        let target = tandem_model::Target {
+            host: name(host),
+            port: 5061.try_into().unwrap(),
+            priority: 1,
+            weight: 1,
+            addresses: vec!["192.0.2.1".parse().unwrap()],
+        };
+        let node = tandem_model::Node::new(tandem_model::NodeParts::new(name(host), vec![target])).unwrap();
+        live.publish(live.load().with(&[Change::Put(Box::new(node))], Serial::new(serial)));
+    };
+    put(&live, "a.ostn.test", 8);
+    let middle = live.load();
+    put(&live, "b.ostn.test", 9);
+    let last = live.load();
+    let size = |now: &Arc<Zones>, from: u32, most: usize| {
+        live.difference(now, &apex, Serial::new(from), most).map(|(_, _, d)| d.added.len())
+    };
+    assert_eq!((size(&last, 7, 100), size(&last, 8, 100), size(&middle, 7, 100)), (Some(6), Some(3), Some(3)));
+    assert_eq!(size(&last, 7, 5), None, "more than may be said");
+    assert_eq!(size(&middle, 9, 100), None, "from the future");
+    let ostn = read("ostn.test", &with_head("new A 192.0.2.1\n")).unwrap();
+    let others = ["ostel.me", "peers.ostn.test", "e164.ostn.test"].map(|apex| read(apex, &with_head("")).unwrap());
+    live.publish(last.with_statics([ostn].into_iter().chain(others).collect(), Serial::new(10)).unwrap());
+    assert_eq!(size(&live.load(), 9, 100), None, "other static records");
+    put(&live, "c.ostn.test", 11);
+    assert_eq!(size(&live.load(), 10, 100), Some(3), "and on from there");
+}
+
+#[test]
+fn waiting_for_a_version() {
+    let live = Live::new(
+        Zones::new(Settings::default(), vec![read("a.test", &with_head("")).unwrap()], Serial::new(1)).unwrap(),
+    );
+    assert_eq!(live.wait_for_change(0, Duration::from_millis(1)), 0);
+    let other = live.clone();
+    let waiter = std::thread::spawn(move || other.wait_for_change(0, Duration::from_secs(20)));
+    live.publish(live.load().with(&[], Serial::new(2)));
+    assert_eq!((waiter.join().unwrap(), live.version_count()), (1, 1));
+}
