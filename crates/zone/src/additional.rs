@@ -53,8 +53,7 @@ impl Zones {
         for server in static_rdatas(rdatas) {
             let Some(name) = QueryName::parse(server) else { continue };
             // Records below a cut are not authoritative, so no look-up finds them: they are read where they stand.
-            let below_a_cut = (0..name.label_count())
-                .any(|index| zone.statics.statics.get(&name, index).is_some_and(|there| there.is_cut));
+            let below_a_cut = (0..name.label_count()).any(|index| zone.statics.statics.cut(&name, index).is_some());
             let Some(there) = zone.statics.statics.get(&name, 0).filter(|_| below_a_cut) else { continue };
             for kind in [RrType::A, RrType::AAAA] {
                 if let Some(set) = there.set(kind)
@@ -171,10 +170,8 @@ impl Zones {
 
     fn host_addresses<'z>(&'z self, name: &[u8], visit: &mut impl FnMut(&[u8], Rrset<'z>) -> bool) -> Option<()> {
         let Some(query) = QueryName::parse(name) else { return Some(()) };
-        for kind in [RrType::A, RrType::AAAA] {
-            if let Lookup::Records(_, set) = self.lookup(&query, kind) {
-                go_on(visit(name, set))?;
-            }
+        for set in self.addresses_of(&query).into_iter().flatten() {
+            go_on(visit(name, set))?;
         }
         Some(())
     }

@@ -119,6 +119,19 @@ impl Zones {
         (sets, outcome)
     }
 
+    /// The A and AAAA sets of a host, found together.
+    pub(crate) fn addresses_of(&self, name: &QueryName) -> [Option<Rrset<'_>>; 2] {
+        let Some((zone, apex)) = self.zone_at(name) else { return [None, None] };
+        if cut_above(zone, name, apex, RrType::A).is_some() {
+            return [None, None];
+        }
+        let here = self.here(zone, name, apex);
+        let exists = here.iter().any(Option::is_some);
+        let wildcard = if exists { None } else { self.wildcard(zone, name, apex) };
+        let found = |kind| here.iter().flatten().chain(&wildcard).find_map(|here| here.set(kind));
+        [found(RrType::A), found(RrType::AAAA)]
+    }
+
     /// What exists at exactly `name`: at most something static and something of a node.
     fn here<'z>(&'z self, zone: &'z Zone, name: &QueryName, apex: usize) -> [Option<Here<'z>>; 2] {
         let fixed = zone.statics.statics.get(name, 0).map(Here::Static);
@@ -243,13 +256,8 @@ fn digits_of<'d>(name: &QueryName, apex: usize, digits: &'d mut [u8; MAX_NUMBER_
 
 /// The cut at or above `name`, nearest the apex (RFC 1034 4.3.2 3b). DS belongs to the parent's side (DNS-28).
 fn cut_above<'z>(zone: &'z Zone, name: &QueryName, apex: usize, kind: RrType) -> Option<Lookup<'z>> {
-    let statics = &zone.statics.statics;
-    if !statics.has_cut() {
-        return None;
-    }
-    let labels = name.label_count();
-    (0..apex).rev().filter(|index| statics.may_cut(labels - index)).find_map(|index| {
-        let there = statics.get(name, index).filter(|there| there.is_cut)?;
+    (0..apex).rev().find_map(|index| {
+        let there = zone.statics.statics.cut(name, index)?;
         if index == 0 && kind == RrType::DS {
             return None;
         }

@@ -8,7 +8,7 @@
 //! ```
 //! `next` leads to another name with the same hash (0: none). Empty non-terminals are names without sets.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use tandem_model::DomainName;
@@ -21,8 +21,8 @@ use crate::rrset::{RrType, Rrset, Source};
 pub(crate) struct Statics {
     index: HashMap<u64, u32, BuildHasherDefault<Identity>>,
     arena: Box<[u8]>,
-    /// Bit `n` is set when a delegated name has `n` labels.
-    cut_depths: u128,
+    /// The hashes of delegated names: few, so that asking costs no look into the index.
+    cuts: HashSet<u64, BuildHasherDefault<Identity>>,
     has_wildcard: bool,
 }
 
@@ -110,17 +110,18 @@ impl StaticsBuilder {
         let mut statics = Statics {
             index: HashMap::with_capacity_and_hasher(self.names.len(), BuildHasherDefault::default()),
             arena: Box::default(),
-            cut_depths: 0,
+            cuts: HashSet::default(),
             has_wildcard: false,
         };
         // Offset 0 says "none", so nothing begins there.
         let mut arena = vec![0_u8];
         for name in self.names.into_values() {
             let at = u32::try_from(arena.len()).map_err(|_| TooLarge)?;
-            let next = statics.index.insert(hash_name(&name.owner), at).unwrap_or(0);
+            let hash = hash_name(&name.owner);
+            let next = statics.index.insert(hash, at).unwrap_or(0);
             let is_cut = name.sets.contains_key(&RrType::NS) && !name.owner.eq_ignore_ascii_case(apex.as_wire());
             if is_cut {
-                statics.cut_depths |= 1 << labels_of(&name.owner).count();
+                statics.cuts.insert(hash);
             }
             statics.has_wildcard |= name.owner.starts_with(b"\x01*");
             arena.extend(next.to_be_bytes());
@@ -187,14 +188,12 @@ impl Statics {
         }
     }
 
-    /// Whether a name of this many labels may be delegated.
-    pub(crate) const fn may_cut(&self, labels: usize) -> bool {
-        self.cut_depths & (1 << labels) != 0
-    }
-
-    /// Whether any name is delegated.
-    pub(crate) const fn has_cut(&self) -> bool {
-        self.cut_depths != 0
+    /// The delegated name at suffix `index` of `name`.
+    pub(crate) fn cut(&self, name: &QueryName, index: usize) -> Option<StaticName<'_>> {
+        if self.cuts.is_empty() || !self.cuts.contains(&name.hash(index)) {
+            return None;
+        }
+        self.get(name, index).filter(|there| there.is_cut)
     }
 
     /// Whether any name is a wildcard.
@@ -311,7 +310,8 @@ mod tests {
         assert_eq!((set.ttl(), set.len()), (50, 2), "DNS-10, DNS-11");
         assert!(statics.get(&name, 1).unwrap().is_empty() && statics.get(&name, 2).unwrap().is_empty());
         assert!(statics.get(&name, 3).is_none(), "the apex is not made");
-        assert!(statics.may_cut(2) && !statics.may_cut(3) && !statics.has_wildcard());
+        let cut = QueryName::parse(b"\x01D\x04test\x00").unwrap();
+        assert!(statics.cut(&cut, 0).is_some() && statics.cut(&name, 0).is_none() && !statics.has_wildcard());
         assert_eq!(statics.iter().count(), 4);
     }
 }
