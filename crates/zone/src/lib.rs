@@ -14,6 +14,7 @@ pub mod name;
 mod numbers;
 mod packed;
 mod print;
+mod records;
 pub mod rrset;
 mod statics;
 mod walk;

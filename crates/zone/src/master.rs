@@ -26,8 +26,9 @@ use tandem_model::DomainName;
 use self::extra::{Inherited, rewrite};
 use self::kind::is_known;
 use crate::print::{Presented, parsed};
+use crate::records::{NameRecords, Records, SortedRecords, sort_key};
 use crate::rrset::RrType;
-use crate::statics::{NameBuilder, Statics, StaticsBuilder, sort_key};
+use crate::statics::Statics;
 
 /// How deep `$INCLUDE` may nest.
 const MAX_INCLUDE_DEPTH: usize = 8;
@@ -59,7 +60,7 @@ impl StaticZone {
         text: &[u8],
         include: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
     ) -> Result<Self, MasterFileError> {
-        let mut reader = Reader { builder: StaticsBuilder::default(), soa: None, include };
+        let mut reader = Reader { records: Records::default(), soa: None, include };
         let origin_name = Name::from_octets(Bytes::copy_from_slice(origin.as_wire())).map_err(|_| MasterFileError {
             file: file.into(),
             line: 0,
@@ -108,7 +109,7 @@ pub struct MasterFileError {
 }
 
 struct Reader<'i> {
-    builder: StaticsBuilder,
+    records: Records,
     soa: Option<DomainName>,
     include: &'i mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
 }
@@ -183,18 +184,14 @@ impl Reader<'_> {
         }
         if kind == RrType::SOA {
             let name = DomainName::from_wire(owner).map_err(|error| error.to_string())?;
-            if self.soa.as_ref().is_some_and(|there| *there != name) || self.builder.set(owner, kind).is_some() {
+            if self.soa.replace(name).is_some() {
                 return Err("a second SOA record: a zone has exactly one".into());
             }
-            self.soa = Some(name);
         }
         // The SOA comes first by custom: then the line can be named. `finish` looks at the rest.
         match &self.soa {
             Some(apex) if !is_inside(owner, apex) => Err(format!("{} is outside the zone {apex}", Presented(owner))),
-            _ => {
-                self.builder.add(owner, kind, ttl, &rdata);
-                Ok(())
-            }
+            _ => self.records.add(owner, kind, ttl, &rdata).map_err(|_| "the record is too long".to_owned()),
         }
     }
 
@@ -203,26 +200,27 @@ impl Reader<'_> {
         let apex = self.soa.ok_or_else(|| {
             whole(format!("no SOA record: the zone {origin} needs one (its name comes from the file's name)"))
         })?;
-        let (soa_ttl, soas) = self
-            .builder
-            .set(apex.as_wire(), RrType::SOA)
-            .cloned()
-            .ok_or_else(|| whole("no SOA record at the zone's name".into()))?;
-        let soa = soas.into_iter().next().unwrap_or_default();
+        let records = self.records.sorted();
+        let Some(set) = records.set(apex.as_wire(), RrType::SOA) else {
+            return Err(whole("no SOA record at the zone's name".into()));
+        };
+        let (soa_ttl, soa) = (set.ttl, set.rdatas[0]);
         let Some(serial_at) = soa.len().checked_sub(20) else {
             return Err(whole("the SOA record's data is too short".into()));
         };
-        if self.builder.set(apex.as_wire(), RrType::NS).is_none() {
+        if records.set(apex.as_wire(), RrType::NS).is_none() {
             return Err(whole(format!("no NS record at {apex}: name at least one server of the zone")));
         }
-        for name in self.builder.names() {
-            check_name(&apex, name).map_err(whole)?;
+        let apex_key = sort_key(apex.as_wire());
+        for name in records.names() {
+            check_name(&apex, &apex_key, &name).map_err(whole)?;
         }
         let file_serial =
             u32::from_be_bytes([soa[serial_at], soa[serial_at + 1], soa[serial_at + 2], soa[serial_at + 3]]);
-        let digest = digest(&self.builder, &soa, serial_at);
-        let warnings = warnings(&self.builder, &apex);
-        let statics = self.builder.build(&apex).map_err(|_| whole("the zone needs 4 GiB or more".into()))?;
+        let digest = digest(&records, serial_at);
+        let warnings = warnings(&records, &apex);
+        let statics = Statics::pack(&records, &apex).map_err(|_| whole("the zone needs 4 GiB or more".into()))?;
+        let soa = soa.into();
         Ok(StaticZone { apex, digest, file_serial, warnings, soa_ttl, soa, statics: Arc::new(statics) })
     }
 }
@@ -248,45 +246,45 @@ fn is_inside(owner: &[u8], apex: &DomainName) -> bool {
 }
 
 /// What a name must not be (RFC 1034 3.6.2, 2181 10.1, 6672 2.4).
-fn check_name(apex: &DomainName, name: &NameBuilder) -> Result<(), String> {
-    let owner = &name.owner;
-    let shown = Presented(owner);
-    if !is_inside(owner, apex) {
+fn check_name(apex: &DomainName, apex_key: &[u8], name: &NameRecords<'_>) -> Result<(), String> {
+    let shown = Presented(name.owner());
+    if !name.key().starts_with(apex_key) {
         return Err(format!("{shown} is outside the zone {apex}"));
     }
-    let alone = |kind: RrType, word: &str| match name.sets.get(&kind) {
-        Some((_, records)) if records.len() > 1 => Err(format!("{shown} has more than one {word} record")),
-        _ => Ok(()),
-    };
-    alone(RrType::CNAME, "CNAME")?;
-    alone(RrType::DNAME, "DNAME")?;
-    // DNSSEC's own types may stand beside a CNAME (RFC 4035 2.5).
-    let beside = |kind: &RrType| !matches!(*kind, RrType::CNAME | RrType::RRSIG | RrType::NSEC);
-    if name.sets.contains_key(&RrType::CNAME) && name.sets.keys().any(beside) {
-        return Err(format!("{shown} has a CNAME and other records: a CNAME stands alone"));
+    let (mut alias, mut others) = (false, false);
+    for set in name.sets() {
+        if matches!(set.kind, RrType::CNAME | RrType::DNAME) && set.rdatas.len() > 1 {
+            let word = if set.kind == RrType::CNAME { "CNAME" } else { "DNAME" };
+            return Err(format!("{shown} has more than one {word} record"));
+        }
+        if set.rdatas.len() > usize::from(u16::MAX) {
+            return Err(format!("{shown} has more than 65535 records of one type"));
+        }
+        alias |= set.kind == RrType::CNAME;
+        // DNSSEC's own types may stand beside a CNAME (RFC 4035 2.5).
+        others |= !matches!(set.kind, RrType::CNAME | RrType::RRSIG | RrType::NSEC);
     }
-    if name.sets.values().any(|(_, records)| records.len() > usize::from(u16::MAX)) {
-        return Err(format!("{shown} has more than 65535 records of one type"));
+    if alias && others {
+        return Err(format!("{shown} has a CNAME and other records: a CNAME stands alone"));
     }
     Ok(())
 }
 
-fn warnings(builder: &StaticsBuilder, apex: &DomainName) -> Vec<String> {
+fn warnings(records: &SortedRecords, apex: &DomainName) -> Vec<String> {
     let mut found = Vec::new();
-    for name in builder.names() {
-        for (kind, (_, rdatas)) in &name.sets {
-            let (skip, word) = match *kind {
+    for name in records.names() {
+        for set in name.sets() {
+            let (skip, word) = match set.kind {
                 RrType::NS => (0, "NS"),
                 RrType::MX => (2, "MX"),
                 RrType::SRV => (6, "SRV"),
                 _ => continue,
             };
-            for target in rdatas.iter().filter_map(|rdata| rdata.get(skip..)) {
-                let in_zone = DomainName::from_wire(target).is_ok_and(|target| target.is_at_or_below(apex));
-                let (owner, shown) = (Presented(&name.owner), Presented(target));
-                if builder.set(target, RrType::CNAME).is_some() {
+            for target in set.rdatas.iter().filter_map(|rdata| rdata.get(skip..)) {
+                let (owner, shown) = (Presented(name.owner()), Presented(target));
+                if records.set(target, RrType::CNAME).is_some() {
                     found.push(format!("{owner} {word} {shown}: the target is an alias (CNAME); name the host itself"));
-                } else if in_zone && *kind == RrType::NS && !has_address(builder, target) {
+                } else if set.kind == RrType::NS && is_inside(target, apex) && !has_address(records, target) {
                     found.push(format!("{owner} {word} {shown}: the server has no A or AAAA record in this zone"));
                 }
             }
@@ -295,23 +293,23 @@ fn warnings(builder: &StaticsBuilder, apex: &DomainName) -> Vec<String> {
     found
 }
 
-fn has_address(builder: &StaticsBuilder, name: &[u8]) -> bool {
-    [RrType::A, RrType::AAAA].iter().any(|kind| builder.set(name, *kind).is_some())
+fn has_address(records: &SortedRecords, name: &[u8]) -> bool {
+    [RrType::A, RrType::AAAA].iter().any(|kind| records.set(name, *kind).is_some())
 }
 
-/// SipHash with a fixed key over every record in canonical order; the SOA's serial counts as 0.
-fn digest(builder: &StaticsBuilder, soa: &[u8], serial_at: usize) -> u64 {
+/// SipHash with a fixed key over every record in canonical order; the SOA's serial is left out.
+fn digest(records: &SortedRecords, serial_at: usize) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(0, 0);
-    for name in builder.names() {
-        hasher.write(&name.owner);
-        for (kind, (ttl, rdatas)) in &name.sets {
-            hasher.write(&kind.0.to_be_bytes());
-            hasher.write(&ttl.to_be_bytes());
-            for rdata in rdatas {
+    for name in records.names() {
+        hasher.write(name.owner());
+        for set in name.sets() {
+            hasher.write(&set.kind.0.to_be_bytes());
+            hasher.write(&set.ttl.to_be_bytes());
+            for rdata in set.rdatas {
                 hasher.write(&u32::try_from(rdata.len()).unwrap_or(u32::MAX).to_be_bytes());
-                if *kind == RrType::SOA {
-                    hasher.write(&soa[..serial_at]);
-                    hasher.write(&soa[serial_at + 4..]);
+                if set.kind == RrType::SOA {
+                    hasher.write(&rdata[..serial_at]);
+                    hasher.write(&rdata[serial_at + 4..]);
                 } else {
                     hasher.write(rdata);
                 }

@@ -8,12 +8,13 @@
 //! ```
 //! `next` leads to another name with the same hash (0: none). Empty non-terminals are names without sets.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use tandem_model::DomainName;
 
 use crate::name::{QueryName, hash_name, labels_of};
+use crate::records::{SetRecords, SortedRecords, sort_key};
 use crate::rrset::{RrType, Rrset, Source};
 
 /// A master file's records, packed.
@@ -54,120 +55,96 @@ pub(crate) struct StaticName<'z> {
     sets: &'z [u8],
 }
 
-/// The arena would pass 4 GiB.
+/// The arena would pass 4 GiB, or a name has more than 255 types, a type more than 65535 records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooLarge;
 
-/// Names being collected, in canonical order.
-#[derive(Debug, Default)]
-pub(crate) struct StaticsBuilder {
-    names: BTreeMap<Vec<u8>, NameBuilder>,
+/// An arena being filled.
+struct Packer<'a> {
+    statics: Statics,
+    arena: Vec<u8>,
+    apex: &'a DomainName,
 }
 
-/// One name being collected.
-#[derive(Debug, Default)]
-pub(crate) struct NameBuilder {
-    /// The name in wire form, in the case of its first record.
-    pub(crate) owner: Box<[u8]>,
-    /// Its sets by type.
-    pub(crate) sets: BTreeMap<RrType, SetBuilder>,
-}
-
-/// TTL and records of one set.
-pub(crate) type SetBuilder = (u32, Vec<Box<[u8]>>);
-
-impl StaticsBuilder {
-    /// Adds a record; duplicates are dropped (DNS-11), of differing TTLs the least stays (DNS-10).
-    pub(crate) fn add(&mut self, owner: &[u8], kind: RrType, ttl: u32, rdata: &[u8]) {
-        let name = self.names.entry(sort_key(owner)).or_default();
-        if name.owner.is_empty() {
-            name.owner = owner.into();
-        }
-        let (least, rdatas) = name.sets.entry(kind).or_insert((ttl, Vec::new()));
-        *least = ttl.min(*least);
-        if rdatas.iter().all(|there| **there != *rdata) {
-            rdatas.push(rdata.into());
-        }
-    }
-
-    /// The names collected, in canonical order (RFC 4034 6.1).
-    pub(crate) fn names(&self) -> impl Iterator<Item = &NameBuilder> {
-        self.names.values()
-    }
-
-    /// The set at a name, if any.
-    pub(crate) fn set(&self, owner: &[u8], kind: RrType) -> Option<&SetBuilder> {
-        self.names.get(&sort_key(owner))?.sets.get(&kind)
-    }
-
-    /// Packs everything; `apex` is in wire form.
-    ///
-    /// # Errors
-    ///
-    /// [`TooLarge`] when the zone needs 4 GiB or more.
-    pub(crate) fn build(mut self, apex: &DomainName) -> Result<Statics, TooLarge> {
-        self.add_empty_non_terminals(apex);
-        let mut statics = Statics {
-            index: HashMap::with_capacity_and_hasher(self.names.len(), BuildHasherDefault::default()),
-            arena: Box::default(),
-            cuts: HashSet::default(),
-            has_wildcard: false,
-        };
-        // Offset 0 says "none", so nothing begins there.
-        let mut arena = vec![0_u8];
-        for name in self.names.into_values() {
-            let at = u32::try_from(arena.len()).map_err(|_| TooLarge)?;
-            let hash = hash_name(&name.owner);
-            let next = statics.index.insert(hash, at).unwrap_or(0);
-            let is_cut = name.sets.contains_key(&RrType::NS) && !name.owner.eq_ignore_ascii_case(apex.as_wire());
-            if is_cut {
-                statics.cuts.insert(hash);
+impl Packer<'_> {
+    fn name<'r>(&mut self, owner: &[u8], sets: impl Iterator<Item = SetRecords<'r>>) -> Result<(), TooLarge> {
+        let at = u32::try_from(self.arena.len()).map_err(|_| TooLarge)?;
+        let hash = hash_name(owner);
+        let next = self.statics.index.insert(hash, at).unwrap_or(0);
+        self.statics.has_wildcard |= owner.starts_with(b"\x01*");
+        let arena = &mut self.arena;
+        arena.extend(next.to_be_bytes());
+        arena.push(0);
+        arena.extend(owner);
+        let count_at = arena.len();
+        arena.push(0);
+        for set in sets {
+            if set.kind == RrType::NS && !owner.eq_ignore_ascii_case(self.apex.as_wire()) {
+                arena[at as usize + 4] = 1;
+                self.statics.cuts.insert(hash);
             }
-            statics.has_wildcard |= name.owner.starts_with(b"\x01*");
-            arena.extend(next.to_be_bytes());
-            arena.push(u8::from(is_cut));
-            arena.extend(&name.owner);
-            arena.push(u8::try_from(name.sets.len()).map_err(|_| TooLarge)?);
-            for (kind, (ttl, rdatas)) in name.sets {
-                let size: usize = rdatas.iter().map(|rdata| rdata.len() + 2).sum();
-                arena.extend(kind.0.to_be_bytes());
-                arena.extend(ttl.to_be_bytes());
-                arena.extend(u16::try_from(rdatas.len()).map_err(|_| TooLarge)?.to_be_bytes());
-                arena.extend(u32::try_from(size).map_err(|_| TooLarge)?.to_be_bytes());
-                for rdata in rdatas {
-                    arena.extend(u16::try_from(rdata.len()).map_err(|_| TooLarge)?.to_be_bytes());
-                    arena.extend(&rdata);
-                }
+            arena[count_at] = arena[count_at].checked_add(1).ok_or(TooLarge)?;
+            let size: usize = set.rdatas.iter().map(|rdata| rdata.len() + 2).sum();
+            arena.extend(set.kind.0.to_be_bytes());
+            arena.extend(set.ttl.to_be_bytes());
+            arena.extend(u16::try_from(set.rdatas.len()).map_err(|_| TooLarge)?.to_be_bytes());
+            arena.extend(u32::try_from(size).map_err(|_| TooLarge)?.to_be_bytes());
+            for rdata in set.rdatas {
+                arena.extend(u16::try_from(rdata.len()).map_err(|_| TooLarge)?.to_be_bytes());
+                arena.extend(rdata);
             }
         }
-        u32::try_from(arena.len()).map_err(|_| TooLarge)?;
-        statics.arena = arena.into();
-        Ok(statics)
-    }
-
-    /// A name exists if a descendant owns records (RFC 4592 2.2.2).
-    fn add_empty_non_terminals(&mut self, apex: &DomainName) {
-        let apex_labels = apex.label_count();
-        let mut missing = Vec::new();
-        for name in self.names.values() {
-            let labels = labels_of(&name.owner).count();
-            let mut rest = &name.owner[..];
-            for _ in apex_labels + 1..labels {
-                rest = &rest[usize::from(rest[0]) + 1..];
-                if self.names.contains_key(&sort_key(rest)) {
-                    break;
-                }
-                missing.push(rest.to_vec());
-            }
-        }
-        for owner in missing {
-            let name = self.names.entry(sort_key(&owner)).or_default();
-            name.owner = owner.into();
-        }
+        Ok(())
     }
 }
 
 impl Statics {
+    /// Packs records; `apex` is the zone's name.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`] when the zone needs 4 GiB or more.
+    pub(crate) fn pack(records: &SortedRecords, apex: &DomainName) -> Result<Self, TooLarge> {
+        let mut packer = Packer {
+            statics: Self {
+                index: HashMap::default(),
+                arena: Box::default(),
+                cuts: HashSet::default(),
+                has_wildcard: false,
+            },
+            // Offset 0 says "none", so nothing begins there.
+            arena: vec![0],
+            apex,
+        };
+        let apex_labels = apex.label_count();
+        let mut before: &[u8] = &[];
+        for name in records.names() {
+            // A name exists if a descendant owns records (RFC 4592 2.2.2). In canonical order an ancestor of this name
+            // that the name before does not lie below has not been seen.
+            let labels: Vec<&[u8]> = labels_of(name.owner()).collect();
+            let mut skip = 0;
+            let mut missing = Vec::new();
+            for label in labels.iter().take(labels.len().saturating_sub(apex_labels + 1)) {
+                skip += label.len();
+                let ancestor = &name.owner()[skip..];
+                if before.starts_with(&sort_key(ancestor)) {
+                    break;
+                }
+                missing.push(ancestor);
+            }
+            for ancestor in missing.into_iter().rev() {
+                packer.name(ancestor, std::iter::empty())?;
+            }
+            packer.name(name.owner(), name.sets())?;
+            before = name.key();
+        }
+        let Packer { mut statics, arena, .. } = packer;
+        u32::try_from(arena.len()).map_err(|_| TooLarge)?;
+        statics.index.shrink_to_fit();
+        statics.arena = arena.into();
+        Ok(statics)
+    }
+
     /// The name at suffix `index` of `name`.
     pub(crate) fn get(&self, name: &QueryName, index: usize) -> Option<StaticName<'_>> {
         self.find(name.hash(index), |owner| owner.eq_ignore_ascii_case(name.suffix(index)))
@@ -254,55 +231,20 @@ impl<'z> StaticName<'z> {
     }
 }
 
-/// Octets whose order is the canonical order of names (RFC 4034 6.1): labels from the right, folded, each ended by 0.
-///
-/// Octets 0 and 1 inside a label become two, so that none is mistaken for an end.
-pub(crate) fn sort_key(wire: &[u8]) -> Vec<u8> {
-    let labels: Vec<&[u8]> = labels_of(wire).collect();
-    let mut key = Vec::with_capacity(wire.len() + 1);
-    for label in labels.iter().rev() {
-        for octet in label[1..].iter().map(u8::to_ascii_lowercase) {
-            if octet < 2 {
-                key.extend([1, octet + 1]);
-            } else {
-                key.push(octet);
-            }
-        }
-        key.push(0);
-    }
-    key
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rfc_4034_6_1_order() {
-        let names: [&[u8]; 8] = [
-            b"\x07example\x00",
-            b"\x01a\x07example\x00",
-            b"\x08yljkjljk\x01a\x07example\x00",
-            b"\x01Z\x01a\x07example\x00",
-            b"\x04zABC\x01a\x07EXAMPLE\x00",
-            b"\x01z\x07example\x00",
-            b"\x01\x01\x01z\x07example\x00",
-            b"\x01*\x01z\x07example\x00",
-        ];
-        assert!(names.windows(2).all(|pair| sort_key(pair[0]) < sort_key(pair[1])));
-        assert!(sort_key(b"\x01\x00\x00") < sort_key(b"\x01\x01\x00"));
-        assert!(sort_key(b"\x01\x01\x00") < sort_key(b"\x01\x02\x00"));
-    }
+    use crate::records::Records;
 
     #[test]
     fn packs_and_finds() {
         let apex = DomainName::parse("test").unwrap();
-        let mut builder = StaticsBuilder::default();
-        builder.add(b"\x01A\x01b\x01c\x04test\x00", RrType::A, 60, &[1, 2, 3, 4]);
-        builder.add(b"\x01a\x01b\x01c\x04test\x00", RrType::A, 50, &[1, 2, 3, 4]);
-        builder.add(b"\x01a\x01b\x01c\x04test\x00", RrType::A, 70, &[1, 2, 3, 5]);
-        builder.add(b"\x01d\x04test\x00", RrType::NS, 70, b"\x01x\x00");
-        let statics = builder.build(&apex).unwrap();
+        let mut records = Records::default();
+        records.add(b"\x01A\x01b\x01c\x04test\x00", RrType::A, 60, &[1, 2, 3, 4]).unwrap();
+        records.add(b"\x01a\x01b\x01c\x04test\x00", RrType::A, 50, &[1, 2, 3, 4]).unwrap();
+        records.add(b"\x01a\x01b\x01c\x04test\x00", RrType::A, 70, &[1, 2, 3, 5]).unwrap();
+        records.add(b"\x01d\x04test\x00", RrType::NS, 70, b"\x01x\x00").unwrap();
+        let statics = Statics::pack(&records.sorted(), &apex).unwrap();
         let name = QueryName::parse(b"\x01a\x01B\x01c\x04test\x00").unwrap();
         let found = statics.get(&name, 0).unwrap();
         assert_eq!(found.owner, b"\x01A\x01b\x01c\x04test\x00", "DNS-7: the file's case");

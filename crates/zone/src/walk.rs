@@ -2,8 +2,9 @@
 
 use crate::lookup::registered_name;
 use crate::packed::PackedNode;
+use crate::records::sort_key;
 use crate::rrset::{RrType, Rrset};
-use crate::statics::sort_key;
+
 use crate::zones::{View, Zone, Zones};
 
 impl Zones {
