@@ -4,7 +4,6 @@
 //! so that a map can hash it, the zone can pack it and nobody has to fold case again. Start at
 //! [`DomainName::parse`].
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -38,12 +37,13 @@ impl DomainName {
         if text.split('.').any(str::is_empty) {
             return Err(InvalidName::EmptyLabel);
         }
-        let ascii: Cow<'_, str> = if text.is_ascii() {
-            Cow::Borrowed(text)
-        } else {
-            // UTS 46 maps full-width dots too, so the checks below run on what it gives.
-            Cow::Owned(idna::domain_to_ascii(text).map_err(|_| InvalidName::BadIdn)?)
-        };
+        let is_a_label = |label: &str| label.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("xn--"));
+        if text.is_ascii() && !text.split('.').any(is_a_label) {
+            return Self::from_labels(text.split('.').map(str::as_bytes));
+        }
+        // UTS 46 maps full-width dots too, so the checks of labels run on what it gives. A label that claims to be an
+        // A-label must be one (RFC 5891 5.4): it comes back to people as the name that it stands for.
+        let ascii = idna::domain_to_ascii(text).map_err(|_| InvalidName::BadIdn)?;
         Self::from_labels(ascii.split('.').map(str::as_bytes))
     }
 
@@ -287,6 +287,8 @@ mod tests {
             ("as is", "debug.ostel.me", "debug.ostel.me"),
             ("RFC 4343", "DeBug.OSTEL.me", "debug.ostel.me"),
             ("RFC 5891", "bücher.example", "xn--bcher-kva.example"),
+            ("an A-label", "XN--bcher-KVA.example", "xn--bcher-kva.example"),
+            ("beside an underscore", "_sips._tcp.xn--bcher-kva.example", "_sips._tcp.xn--bcher-kva.example"),
             ("RFC 2782", "_sips._tcp.ostel.me", "_sips._tcp.ostel.me"),
             ("63 octets", &format!("{}.test", "a".repeat(63)), &format!("{}.test", "a".repeat(63))),
         ] {
@@ -309,6 +311,8 @@ mod tests {
             ("a b.test", InvalidName::BadOctet(b' ')),
             ("a\u{ff0e}\u{ff0e}b", InvalidName::EmptyLabel),
             ("-a.test", InvalidName::Hyphen),
+            ("xn--a.test", InvalidName::BadIdn),
+            ("XN--zzzzzz99999999.test", InvalidName::BadIdn),
         ] {
             assert_eq!(DomainName::parse(text), Err(why), "{text:?}");
         }

@@ -205,6 +205,9 @@ impl Node {
         for (index, claim) in parts.numbers.iter().enumerate() {
             check_claim(&mut errors, &parts, index, claim);
         }
+        // DNS-11: the same key twice would be the same TLSA record twice.
+        errors.extend(repeated(&parts.keys).map(InvalidNode::KeyTwice));
+        errors.extend(repeated(&parts.sources).map(InvalidNode::SourceTwice));
         if !TTL_RANGE.contains(&parts.ttl.unwrap_or(DEFAULT_TTL)) {
             errors.push(InvalidNode::Ttl);
         }
@@ -282,6 +285,11 @@ impl NodeParts {
             lease_seconds: None,
         }
     }
+}
+
+/// Where something stands that stood before.
+fn repeated<T: PartialEq>(items: &[T]) -> impl Iterator<Item = usize> {
+    items.iter().enumerate().filter(|(index, item)| items[..*index].contains(item)).map(|(index, _)| index)
 }
 
 fn check_limit(errors: &mut Vec<InvalidNode>, what: &'static str, found: usize, limit: usize) {
@@ -384,6 +392,12 @@ pub enum InvalidNode {
     /// Two blocks of which one begins with the other.
     #[error("this block overlaps another block of the same node")]
     BlocksOverlap(usize),
+    /// One key twice.
+    #[error("the same key is given twice")]
+    KeyTwice(usize),
+    /// One network twice.
+    #[error("the same network is given twice")]
+    SourceTwice(usize),
     /// Outside [`TTL_RANGE`].
     #[error("ttl must be {} to {} seconds", TTL_RANGE.start(), TTL_RANGE.end())]
     Ttl,
@@ -486,6 +500,16 @@ mod tests {
                 InvalidNode::NumberUri(0),
             ),
             ("regexp delimiter", |p| p.numbers = vec![number(Some("sip:a!b@a.test"))], InvalidNode::NumberUri(0)),
+            (
+                "key twice",
+                |p| p.keys = [KeyPin { holder: KeyHolder::Node, sha256: [1; 32] }; 2].into(),
+                InvalidNode::KeyTwice(1),
+            ),
+            (
+                "source twice",
+                |p| p.sources = ["192.0.2.1", "192.0.2.1/32"].map(|text| Network::parse(text).unwrap()).into(),
+                InvalidNode::SourceTwice(1),
+            ),
             ("number twice", |p| p.numbers = vec![number(None), number(None)], InvalidNode::NumberTwice(1)),
             ("blocks", |p| p.numbers = vec![block("+1555"), block("+15550")], InvalidNode::BlocksOverlap(1)),
         ];

@@ -72,7 +72,7 @@ fn check_nodes(backend: &dyn Backend, place: &Path, zones: &Zones) -> Result<(),
     backend
         .load_nodes(&mut |registered| {
             if first.is_none()
-                && let Some(conflict) = zones.check(&registered.node).into_iter().next()
+                && let Some(conflict) = zones.collisions_of(&registered.node).into_iter().next()
             {
                 let domain = registered.node.domain().clone();
                 first = Some(BuildError::Node { domain, conflict: Box::new(conflict) });

@@ -190,6 +190,13 @@ impl<'z> NodeAt<'z> {
         self.node.write_host(&HostView { own: true, name: labels, v4: &[], v6: &[] }, suffix, sink);
     }
 
+    /// The name of `labels` in front of the node's domain in this zone.
+    pub(crate) fn owner(&self, labels: &[u8]) -> QueryName {
+        let mut owner = NameBuf::new();
+        self.write_owner(labels, self.suffix, &mut owner);
+        QueryName::parse(owner.as_slice()).expect("publish::records has refused names over 255 octets")
+    }
+
     /// Visits every set that the node has in this zone, with its owner.
     pub(crate) fn visit_sets(&self, mut visit: impl FnMut(&[u8], Rrset<'z>) -> std::fmt::Result) -> std::fmt::Result {
         let mut owner = NameBuf::new();

@@ -3,14 +3,13 @@
 //! A name belongs to the deepest node at or above it, or to the master file. A node's records never replace a static
 //! one, never lie below a cut, and never take a name from another node (threat 15).
 
-use tandem_model::number::Digits;
 use tandem_model::publish::RecordSetError;
 use tandem_model::{DomainName, Node, Serial};
 
 use crate::lookup::{Lookup, registered_name};
 use crate::name::QueryName;
 use crate::packed::{HostView, NodeView, PackedNode, SERVICE};
-use crate::rrset::RrType;
+use crate::rrset::{NodeAt, RrType};
 use crate::zones::{Change, View, Zone, Zones};
 
 /// What stands in the way of a node, and which part of it.
@@ -97,7 +96,23 @@ impl Zones {
     }
 
     /// [`check`](Self::check) for a node that is packed already; it may be in this version itself.
-    pub(crate) fn check_packed(&self, node: NodeView<'_>) -> Vec<Conflict> {
+    fn check_packed(&self, node: NodeView<'_>) -> Vec<Conflict> {
+        let mut found = self.collisions(node);
+        self.check_targets(node, &mut |part, kind| found.push(Conflict { part, kind }));
+        found
+    }
+
+    /// What would make the zones wrong: names that two sides have. A target that has lost its addresses is not part of
+    /// it: then one node's withdrawal could keep everybody's zones from being loaded.
+    #[must_use]
+    pub fn collisions_of(&self, node: &Node) -> Vec<Conflict> {
+        match self.records(node) {
+            Ok(_) => self.collisions(PackedNode::pack(node).view()),
+            Err(error) => vec![Conflict { part: Part::Domain, kind: ConflictKind::RecordSet(error) }],
+        }
+    }
+
+    pub(crate) fn collisions(&self, node: NodeView<'_>) -> Vec<Conflict> {
         let mut found = Vec::new();
         let name = QueryName::parse(node.domain()).expect("packed from a DomainName");
         let domain = || registered_name(node.domain());
@@ -111,8 +126,12 @@ impl Zones {
             }
             _ => {
                 self.check_ancestors(node, &name, &mut refuse);
-                self.check_names(node, &name, zone.map(|(zone, _)| zone), &mut refuse);
-                self.check_targets(node, &mut refuse);
+                let peers = self.peers_apex().and_then(|apex| self.zone(apex));
+                for zone in zone.map(|(zone, _)| zone).into_iter().chain(peers) {
+                    if let Some(at) = self.node_in(zone, node) {
+                        self.check_names(zone, &at, &mut refuse);
+                    }
+                }
             }
         }
         self.check_numbers(node, &mut refuse);
@@ -135,73 +154,70 @@ impl Zones {
         }
     }
 
-    /// No owner name that this node makes is static, delegated, in another zone, or another node's.
-    fn check_names(
-        &self,
-        node: NodeView<'_>,
-        name: &QueryName,
-        zone: Option<&Zone>,
-        refuse: &mut impl FnMut(Part, ConflictKind),
-    ) {
-        let at_apex = zone.is_some_and(|zone| zone.apex().as_wire() == node.domain());
+    /// No owner name that the node makes in `zone` is static, delegated, in another zone, or another node's.
+    fn check_names(&self, zone: &Zone, at: &NodeAt<'_>, refuse: &mut impl FnMut(Part, ConflictKind)) {
+        let node = at.node;
+        let domain = at.owner(&[]);
         let mut kinds = vec![RrType::NAPTR];
-        if node.hosts().any(|host| host.own && host.name.is_empty()) {
+        if at.shows_hosts() && node.hosts().any(|host| host.own && host.name.is_empty()) {
             kinds.extend([RrType::A, RrType::AAAA]);
         }
-        let domain_is_static = match zone.and_then(|zone| zone.statics.statics.get(name, 0)) {
-            // SOA and NS stand at the apex; a node may join them with the types that it makes.
-            Some(there) if at_apex => {
-                there.set(RrType::CNAME).is_some() || kinds.iter().any(|kind| there.set(*kind).is_some())
+        for (owner, kinds) in [(domain, &kinds[..]), (at.owner(SERVICE), &[RrType::SRV])] {
+            if let Some(kind) = self.owner_conflict(zone, &owner, kinds) {
+                refuse(Part::Domain, kind);
             }
-            Some(there) => !there.is_empty(),
-            None => false,
-        };
-        if domain_is_static {
-            refuse(Part::Domain, ConflictKind::StaticName(registered_name(node.domain())));
         }
-        let service = below(node.domain(), SERVICE);
-        if is_static(zone, &service) {
-            refuse(Part::Domain, ConflictKind::StaticName(registered_name(service.as_wire())));
+        if !at.shows_hosts() {
+            return;
         }
+        let domain_labels = crate::name::labels_of(node.domain()).count();
         for index in 0..node.target_count() {
-            let (host_index, rest) = node.target(index);
+            let (host_index, &[high, low, ..]) = node.target(index);
             let Some(host) = node.hosts().nth(host_index).filter(|host| host.own) else { continue };
-            let host_name = below(node.domain(), host.name);
-            let shown = || registered_name(host_name.as_wire());
-            if let Some(kind) = self.host_conflict(&host_name, name.label_count(), zone) {
+            let addresses = at.owner(host.name);
+            // At the domain itself the types have been compared above.
+            let found = if host.name.is_empty() {
+                None
+            } else {
+                self.owner_conflict(zone, &addresses, &[RrType::A, RrType::AAAA])
+                    .or_else(|| self.other_node(&below(node.domain(), host.name), domain_labels))
+            };
+            let keys = || {
+                let port = format!("_{}", u16::from_be_bytes([high, low]));
+                let owner = registered_name(addresses.as_wire()).prefixed(&[&port, "_tcp"]).ok()?;
+                self.owner_conflict(zone, &QueryName::of(&owner), &[RrType::TLSA])
+            };
+            if let Some(kind) = found.or_else(|| if node.key_count() > 0 { keys() } else { None }) {
                 refuse(Part::TargetHost(index), kind);
-            }
-            let port = u16::from_be_bytes([rest[0], rest[1]]);
-            let label = format!("_{port}");
-            if node.key_count() > 0
-                && let Ok(tlsa) = shown().prefixed(&[&label, "_tcp"])
-                && is_static(zone, &QueryName::of(&tlsa))
-            {
-                refuse(Part::TargetHost(index), ConflictKind::StaticName(tlsa));
             }
         }
     }
 
-    fn host_conflict(&self, host: &QueryName, domain_labels: usize, zone: Option<&Zone>) -> Option<ConflictKind> {
-        let shown = || registered_name(host.as_wire());
-        let is_domain = host.label_count() == domain_labels;
-        let holder = self.zone_at(host);
-        if holder.map(|(zone, _)| zone.apex()) != zone.map(Zone::apex) {
+    /// Why `owner` cannot get records of these types in `zone` from a node.
+    fn owner_conflict(&self, zone: &Zone, owner: &QueryName, kinds: &[RrType]) -> Option<ConflictKind> {
+        let shown = || registered_name(owner.as_wire());
+        let Some((_, apex)) = self.zone_at(owner).filter(|(holder, _)| holder.apex() == zone.apex()) else {
             return Some(ConflictKind::OtherZone(shown()));
-        }
-        if let Some((zone, apex)) = holder
-            && is_delegated(zone, host, apex)
-        {
+        };
+        if is_delegated(zone, owner, apex) {
             return Some(ConflictKind::Delegated(shown()));
         }
-        // At the domain itself the caller has compared the types.
-        if is_static(zone, host) && !is_domain {
-            return Some(ConflictKind::StaticName(shown()));
-        }
-        let between = host.label_count() - domain_labels;
-        (0..between).find_map(|index| {
+        let there = zone.statics.statics.get(owner, 0)?;
+        // SOA and NS stand at the apex; a node may join them with the types that it makes.
+        let taken = if apex == 0 {
+            there.set(RrType::CNAME).is_some() || kinds.iter().any(|kind| there.set(*kind).is_some())
+        } else {
+            !there.is_empty()
+        };
+        taken.then(|| ConflictKind::StaticName(shown()))
+    }
+
+    /// Another node at `host` or between it and the node's domain, which has `domain_labels`.
+    fn other_node(&self, host: &QueryName, domain_labels: usize) -> Option<ConflictKind> {
+        (0..host.label_count() - domain_labels).find_map(|index| {
             let other = self.node_at(host, index)?;
-            Some(ConflictKind::OtherNode { name: shown(), node: registered_name(other.domain()) })
+            let name = registered_name(host.as_wire());
+            Some(ConflictKind::OtherNode { name, node: registered_name(other.domain()) })
         })
     }
 
@@ -231,8 +247,21 @@ impl Zones {
                 continue;
             };
             let digits = claim.to_digits();
-            if let Some(name) = static_number(zone, &digits, claim.block) {
-                refuse(Part::Number(index), ConflictKind::StaticName(name));
+            let owner = digits.owner_name(zone.apex()).map(|name| QueryName::of(&name));
+            // For a block its prefix has to be ours, and the wildcard below it free.
+            let found = owner.ok().and_then(|owner| {
+                let holder = self.owner_conflict(zone, &owner, &[RrType::NAPTR]);
+                let wildcard = || is_static(zone, &below(owner.as_wire(), b"\x01*"));
+                match holder {
+                    Some(ConflictKind::StaticName(_)) if claim.block => None,
+                    None if claim.block && wildcard() => {
+                        Some(ConflictKind::StaticName(registered_name(owner.as_wire())))
+                    }
+                    other => other,
+                }
+            });
+            if let Some(kind) = found {
+                refuse(Part::Number(index), kind);
             }
             let theirs =
                 self.numbers.conflict(claim.digits, claim.block).filter(|c| c.node().domain() != node.domain());
@@ -252,14 +281,8 @@ fn is_delegated(zone: &Zone, name: &QueryName, apex: usize) -> bool {
 }
 
 /// Whether the master file has records at this name.
-fn is_static(zone: Option<&Zone>, name: &QueryName) -> bool {
-    zone.and_then(|zone| zone.statics.statics.get(name, 0)).is_some_and(|there| !there.is_empty())
-}
-
-fn static_number(zone: &Zone, digits: &Digits, block: bool) -> Option<DomainName> {
-    let name = digits.owner_name(zone.apex()).ok()?;
-    let owner = if block { below(name.as_wire(), b"\x01*") } else { QueryName::of(&name) };
-    is_static(Some(zone), &owner).then_some(name)
+fn is_static(zone: &Zone, name: &QueryName) -> bool {
+    zone.statics.statics.get(name, 0).is_some_and(|there| !there.is_empty())
 }
 
 /// `labels` (wire form, no root) in front of a name.

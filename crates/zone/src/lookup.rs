@@ -67,6 +67,12 @@ impl Zones {
     #[must_use]
     pub fn lookup(&self, name: &QueryName, kind: RrType) -> Lookup<'_> {
         let Some((zone, apex)) = self.zone_at(name) else { return Lookup::NotOurs };
+        if kind == RrType::DS
+            && apex == 0
+            && let Some(answer) = self.parent_side(name)
+        {
+            return answer;
+        }
         if let Some(referral) = cut_above(zone, name, apex, kind) {
             return referral;
         }
@@ -117,6 +123,16 @@ impl Zones {
             sets.push(zone.soa());
         }
         (sets, outcome)
+    }
+
+    /// DS at the apex of a zone of ours belongs to the zone above, if we serve that too and it delegates (DNS-28).
+    fn parent_side(&self, name: &QueryName) -> Option<Lookup<'_>> {
+        let (parent, apex) = self.zone_above(name, 1)?;
+        if let Some(referral) = cut_above(parent, name, apex, RrType::DS) {
+            return Some(referral);
+        }
+        let cut = parent.statics.statics.cut(name, 0)?;
+        Some(cut.set(RrType::DS).map_or(Lookup::NoData(parent), |set| Lookup::Records(parent, set)))
     }
 
     /// The A and AAAA sets of a host, found together.

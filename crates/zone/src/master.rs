@@ -88,8 +88,8 @@ impl StaticZone {
         self.digest
     }
 
-    /// What loads but is probably wrong, a sentence each: an NS, MX or SRV record whose target is an alias (DNS-11) or
-    /// a name of this zone without addresses.
+    /// What loads but is probably wrong, a sentence each: an MX or SRV record whose target is an alias (DNS-11), or a name
+    /// server in this zone without addresses.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -148,14 +148,16 @@ impl Reader<'_> {
             match entry {
                 Entry::Record(record) => self.record(&record).map_err(|reason| at_line(line, reason))?,
                 Entry::Include { path, origin: given } => {
+                    // The reader leaves the closing quote of a quoted name.
+                    let path = path.trim_end_matches('"');
                     if depth == MAX_INCLUDE_DEPTH {
                         return Err(at_line(line, format!("$INCLUDE nests deeper than {MAX_INCLUDE_DEPTH}: a loop?")));
                     }
                     let text =
-                        (self.include)(&path).map_err(|reason| at_line(line, format!("$INCLUDE {path}: {reason}")))?;
+                        (self.include)(path).map_err(|reason| at_line(line, format!("$INCLUDE {path}: {reason}")))?;
                     let current = source.origin().map_err(|error| at_line(line, error.to_string()))?;
                     let inherited = rewritten.includes.pop_front().unwrap_or_default();
-                    self.file(&path, &text, given.unwrap_or(current), inherited, depth + 1)?;
+                    self.file(path, &text, given.unwrap_or(current), inherited, depth + 1)?;
                 }
             }
         }
@@ -212,6 +214,7 @@ impl Reader<'_> {
             return Err(whole(format!("no NS record at {apex}: name at least one server of the zone")));
         }
         let apex_key = sort_key(apex.as_wire());
+        check_delegations(&records).map_err(whole)?;
         for name in records.names() {
             check_name(&apex, &apex_key, &name).map_err(whole)?;
         }
@@ -266,6 +269,25 @@ fn check_name(apex: &DomainName, apex_key: &[u8], name: &NameRecords<'_>) -> Res
     }
     if alias && others {
         return Err(format!("{shown} has a CNAME and other records: a CNAME stands alone"));
+    }
+    Ok(())
+}
+
+/// NS targets are not aliases (DNS-11), and a wildcard is not delegated (RFC 4592 4.2).
+fn check_delegations(records: &SortedRecords) -> Result<(), String> {
+    for name in records.names() {
+        for target in name.sets().filter(|set| set.kind == RrType::NS).flat_map(|set| set.rdatas) {
+            let owner = Presented(name.owner());
+            if name.owner().starts_with(b"\x01*") {
+                return Err(format!("{owner} is a wildcard and has NS records: delegate names one by one"));
+            }
+            if records.set(target, RrType::CNAME).is_some() {
+                let target = Presented(target);
+                return Err(format!(
+                    "{owner} NS {target}: the server's name is an alias (CNAME); name the server itself"
+                ));
+            }
+        }
     }
     Ok(())
 }

@@ -188,12 +188,21 @@ impl Zones {
     /// [`BuildError`] when the static zones do not fit together, or now collide with a node; nothing changes then.
     pub fn with_statics(&self, statics: Vec<StaticZone>, serial: Serial) -> Result<Self, BuildError> {
         let mut next = Self::new(Settings::clone(&self.settings), statics, serial)?;
+        // A file that vanished by mistake must not turn its nodes into foreign ones.
+        let abandoned = |zone: &&Arc<Zone>| {
+            zone.view == View::Own
+                && next.zone(zone.apex()).is_none()
+                && self.nodes.iter().any(|node| self.holds(zone, node))
+        };
+        if let Some(zone) = self.zones.iter().find(abandoned) {
+            return Err(BuildError::Abandoned(zone.apex().clone()));
+        }
         let mut touched = vec![false; next.zones.len()];
         for node in self.nodes.iter() {
             next.put(node, &mut touched);
         }
         for node in next.nodes.iter() {
-            if let Some(conflict) = next.check_packed(node.view()).into_iter().next() {
+            if let Some(conflict) = next.collisions(node.view()).into_iter().next() {
                 let domain = crate::lookup::registered_name(node.view().domain());
                 return Err(BuildError::Node { domain, conflict: Box::new(conflict) });
             }
@@ -270,8 +279,13 @@ impl Zones {
 
     /// The zone of `name`, and how many of its labels are in front of the apex.
     pub(crate) fn zone_at(&self, name: &QueryName) -> Option<(&Zone, usize)> {
+        self.zone_above(name, 0)
+    }
+
+    /// The zone of `name` among those whose apex is at or above its suffix `from`.
+    pub(crate) fn zone_above(&self, name: &QueryName, from: usize) -> Option<(&Zone, usize)> {
         let labels = name.label_count();
-        (0..labels).find_map(|index| {
+        (from..labels).find_map(|index| {
             if self.apexes.depths & (1 << (labels - index)) == 0 {
                 return None;
             }
@@ -333,6 +347,12 @@ impl Zones {
                 change_count(&mut self.above, &name, index, add);
             }
         }
+    }
+
+    /// Whether `node` lies in `zone`.
+    fn holds(&self, zone: &Zone, node: &PackedNode) -> bool {
+        let name = QueryName::parse(node.view().domain()).expect("packed from a DomainName");
+        self.zone_at(&name).is_some_and(|(holder, _)| holder.apex() == zone.apex())
     }
 
     /// Marks the zones that show `node`.
@@ -433,6 +453,11 @@ pub enum BuildError {
     /// Two master files have the same zone.
     #[error("two master files have the zone {0}: remove one")]
     Twice(DomainName),
+    /// The master file of a zone is gone, but nodes are registered in it.
+    #[error(
+        "the master file of {0} is gone, but nodes are registered in that zone: put it back, or remove the nodes first"
+    )]
+    Abandoned(DomainName),
     /// A zone named in the settings has no master file.
     #[error("no master file for {0}: add one with its SOA and NS records, or take it out of the settings")]
     Missing(DomainName),

@@ -53,6 +53,8 @@ fn refused_with_file_line_and_reason() {
         ("second SOA", "@ SOA ns1 h 2 1 1 1 1\n", "node.test.zone", 5, "second SOA"),
         ("DNS-11", "a CNAME b\na A 192.0.2.1\n", "node.test.zone", 0, "a CNAME stands alone"),
         ("DNS-11", "a CNAME b\na CNAME c\n", "node.test.zone", 0, "more than one CNAME"),
+        ("DNS-11", "al CNAME ns1\n@ NS al\n", "node.test.zone", 0, "NS al.node.test.: the server's name is an alias"),
+        ("RFC 4592 4.2", "*.x NS ns1\n", "node.test.zone", 0, "is a wildcard and has NS records"),
         ("meta type", "a TYPE255 \\# 0\n", "node.test.zone", 5, "for questions"),
         ("missing include", "$INCLUDE none.inc\n", "node.test.zone", 5, "$INCLUDE none.inc: no such file"),
         ("broken include", "$INCLUDE bad.inc\n", "bad.inc", 3, "IPv4"),
@@ -70,7 +72,7 @@ fn refused_with_file_line_and_reason() {
 #[test]
 fn includes_and_last_line_without_line_feed() {
     let zones =
-        zones(&format!("{HEAD}$INCLUDE part.inc\n$INCLUDE part.inc sub\n$ORIGIN deep.node.test.\nx A 192.0.2.3"));
+        zones(&format!("{HEAD}$INCLUDE part.inc\n$INCLUDE \"part.inc\" sub\n$ORIGIN deep.node.test.\nx A 192.0.2.3"));
     assert_eq!(rdata(&zones, b"\x01a", 1), [192, 0, 2, 2]);
     assert_eq!(rdata(&zones, b"\x01a\x03sub", 1), [192, 0, 2, 2]);
     assert_eq!(rdata(&zones, b"\x01x\x04deep", 1), [192, 0, 2, 3]);

@@ -127,7 +127,9 @@ fn referral_glue_and_ds() {
     });
     assert_eq!(glue, [(b"\x02ns\x03sub\x04ostn\x04test\x00".to_vec(), RrType::A)]);
     assert_eq!(outcome(&zones, &query("sub.ostn.test"), RrType::DS), "ostn.test NODATA", "DNS-28");
-    assert_eq!(outcome(&zones, &query("peers.ostn.test"), RrType::DS), "peers.ostn.test NODATA");
+    let parent = "ostn.test NODATA";
+    assert_eq!(outcome(&zones, &query("peers.ostn.test"), RrType::DS), parent, "DNS-28: the parent's side, served too");
+    assert_eq!(outcome(&zones, &query("ostn.test"), RrType::DS), parent, "no parent here");
     assert_eq!(outcome(&zones, &query("ns.sub.ostn.test"), RrType::A), "ostn.test referral 15", "DNS-29");
 }
 
@@ -244,6 +246,51 @@ fn what_stands_in_the_way() {
         assert_eq!(zones.check(&fine), [], "{}", fine.domain());
         zones = zones.with(&[Change::Put(Box::new(fine))], Serial::new(20));
     }
+}
+
+#[test]
+fn generated_zones_may_have_static_names_but_not_a_nodes() {
+    let statics = |peers: &str, numbers: &str, more: Option<&str>| {
+        let texts = [("ostn.test", ""), ("ostel.me", ""), ("peers.ostn.test", peers), ("e164.ostn.test", numbers)];
+        let zones = texts.into_iter().chain(more.map(|apex| (apex, "")));
+        zones.map(|(apex, text)| read(apex, &with_head(text)).unwrap()).collect::<Vec<_>>()
+    };
+    let settings = directory().settings().clone();
+    let peers = "example.org CNAME x.example.\n_sips._tcp.example.net SRV 1 1 5061 x.example.\nexample.com NS ns.example.\n\
+                 sip.example.edu A 192.0.2.66\n";
+    let zones = Zones::new(settings, statics(peers, "4.4 NS ns.uk.example.\n", None), Serial::new(1)).unwrap();
+    let under = |text: &str| name(&format!("{text}.peers.ostn.test"));
+    for (domain, part, kind) in [
+        ("example.org", Part::Domain, ConflictKind::StaticName(under("example.org"))),
+        ("example.net", Part::Domain, ConflictKind::StaticName(under("_sips._tcp.example.net"))),
+        ("example.com", Part::Domain, ConflictKind::Delegated(under("example.com"))),
+        ("example.edu", Part::TargetHost(0), ConflictKind::StaticName(under("sip.example.edu"))),
+    ] {
+        let found = zones.check(&simple(domain));
+        assert!(found.iter().any(|c| c.part == part && c.kind == kind), "{domain}: {found:?}");
+    }
+    let number = name("8.4.1.0.6.4.9.7.0.2.4.4.e164.ostn.test");
+    let found = zones.check(&numbered("a.ostn.test", &["+442079460148"]));
+    assert_eq!((found[0].part, &found[0].kind), (Part::Number(0), &ConflictKind::Delegated(number)));
+    // A zone that would hide what nodes have there is refused.
+    let served = published(vec![simple("example.org"), numbered("a.ostn.test", &["+15550101"])]);
+    for inside in ["example.org.peers.ostn.test", "5.5.5.1.e164.ostn.test"] {
+        let error = served.with_statics(statics("", "", Some(inside)), Serial::new(90)).unwrap_err();
+        assert!(matches!(error, BuildError::Node { .. }), "{inside}: {error}");
+    }
+}
+
+#[test]
+fn a_withdrawn_host_does_not_stop_a_reload() {
+    let mut zones = published(vec![simple("s.evil.ostn.test")]);
+    let user = node("evil.ostn.test", vec![target("sip.s.evil.ostn.test", &[])]);
+    assert_eq!(zones.check(&user), []);
+    zones = zones.with(&[Change::Put(Box::new(user)), Change::Remove(name("s.evil.ostn.test"))], Serial::new(30));
+    let statics: Vec<_> = zones.iter().map(|zone| zone.statics().clone()).collect();
+    assert_eq!(zones.with_statics(statics.clone(), Serial::new(31)).unwrap().node_count(), 1);
+    // But the zone of a node must stay.
+    let without = statics.into_iter().filter(|zone| *zone.apex() != name("ostn.test")).collect();
+    assert_eq!(zones.with_statics(without, Serial::new(31)).unwrap_err(), BuildError::Abandoned(name("ostn.test")));
 }
 
 #[test]
