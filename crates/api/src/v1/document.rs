@@ -76,6 +76,8 @@ struct Draft {
     parts: NodeParts,
     target_places: Vec<Pointer>,
     number_places: Vec<Pointer>,
+    key_places: Vec<Pointer>,
+    source_places: Vec<Pointer>,
     address_places: Vec<Vec<Pointer>>,
 }
 
@@ -88,6 +90,8 @@ impl Draft {
             parts: NodeParts::new(domain, Vec::new()),
             target_places: Vec::new(),
             number_places: Vec::new(),
+            key_places: Vec::new(),
+            source_places: Vec::new(),
             address_places: Vec::new(),
         };
         if let Some((at, value)) = members.demand(reader, "targets") {
@@ -109,12 +113,18 @@ impl Draft {
         }
         if let Some((at, value)) = members.find("keys") {
             for (at, item) in reader.list(value, &at, MAX_KEYS) {
-                draft.parts.keys.extend(read_key(reader, item, &at));
+                if let Some(key) = read_key(reader, item, &at) {
+                    draft.parts.keys.push(key);
+                    draft.key_places.push(at);
+                }
             }
         }
         if let Some((at, value)) = members.find("sources") {
             for (at, item) in reader.list(value, &at, MAX_SOURCES) {
-                draft.parts.sources.extend(reader.parsed(item, &at, Network::parse));
+                if let Some(network) = reader.parsed(item, &at, Network::parse) {
+                    draft.parts.sources.push(network);
+                    draft.source_places.push(at);
+                }
             }
         }
         if let Some((at, value)) = members.find("ttl") {
@@ -131,6 +141,7 @@ impl Draft {
 
     fn build(self, reader: &mut Reader) -> Option<Node> {
         let (target_places, number_places) = (self.target_places, self.number_places);
+        let (key_places, source_places) = (self.key_places, self.source_places);
         let address_places = self.address_places;
         match Node::new(self.parts) {
             Ok(node) => Some(node),
@@ -151,6 +162,8 @@ impl Draft {
                         InvalidNode::NumberUri(index) => number_places[index].member("uri"),
                         InvalidNode::NumberTwice(index) => number_places[index].member("e164"),
                         InvalidNode::BlocksOverlap(index) => number_places[index].member("block"),
+                        InvalidNode::KeyTwice(index) => key_places[index].clone(),
+                        InvalidNode::SourceTwice(index) => source_places[index].clone(),
                         InvalidNode::Ttl => Pointer::root().member("ttl"),
                         InvalidNode::Lease => Pointer::root().member("lease_seconds"),
                         InvalidNode::Contact => Pointer::root().member("contact"),
