@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod config;
+mod file_limit;
 mod host_lookup;
 mod runtime_file;
 pub mod service;

@@ -73,8 +73,9 @@ impl Service {
     /// [`ZonesError`] says which file, zone or node stands in the way; nothing changed.
     pub async fn reload(&self) -> Result<ReloadReport, ZonesError> {
         let folder = self.config.zones_dir.clone();
-        let statics = blocking(move || zone_folder::read(&folder)).await?;
-        Ok(self.directory.reload(statics).await?)
+        let files = blocking(move || zone_folder::read(&folder)).await?;
+        zone_folder::log_warnings(&files);
+        Ok(self.directory.reload(zone_folder::zones(files)).await?)
     }
 
     /// Reads the API's certificate files again.
@@ -126,8 +127,10 @@ struct Opened {
 }
 
 fn open(config: &Config) -> Result<Opened, StartError> {
-    let statics = zone_folder::read(&config.zones_dir)?;
-    let settings = zone_folder::settings(config, &statics);
+    let files = zone_folder::read(&config.zones_dir)?;
+    zone_folder::log_warnings(&files);
+    let settings = zone_folder::settings(config, &files);
+    let statics = zone_folder::zones(files);
     make_data_dir(&config.data_dir).map_err(|source| StartError::DataDir { dir: config.data_dir.clone(), source })?;
     let directory = match config.store {
         Store::Embedded => Directory::open(&config.data_dir, settings.clone(), statics)?,

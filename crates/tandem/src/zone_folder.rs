@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use tandem_model::DomainName;
 use tandem_zone::Settings;
 use tandem_zone::master::StaticZone;
+use tracing::warn;
 
 use crate::config::{Config, GeneratedZone, Problem};
 
@@ -19,18 +20,63 @@ const MAX_ZONES: usize = 10_000;
 const MAX_FILE: u64 = 128 << 20;
 /// Most `$INCLUDE` lines that one zone follows, nested ones too: a file that includes itself ends here.
 const MAX_INCLUDES: usize = 64;
+/// Most warnings of one zone that are logged; a count stands for the rest.
+const MAX_LOGGED: usize = 20;
+
+/// One zone and the file that it stands in.
+#[derive(Debug)]
+pub struct ZoneFile {
+    /// The master file.
+    pub path: PathBuf,
+    /// What is in it.
+    pub zone: StaticZone,
+}
+
+impl ZoneFile {
+    /// What loads but is probably wrong.
+    pub fn warnings(&self) -> impl Iterator<Item = Problem> + '_ {
+        self.zone.warnings().iter().map(|warning| Problem::of_file(&self.path, format!("warning: {warning}")))
+    }
+}
+
+/// Logs what loads but is probably wrong: each warning once, of one zone no more than [`MAX_LOGGED`].
+pub fn log_warnings(files: &[ZoneFile]) {
+    for ZoneFile { path, zone } in files {
+        let (file, warnings) = (path.display(), zone.warnings());
+        for warning in warnings.iter().take(MAX_LOGGED) {
+            warn!(zone = %zone.apex(), %file, "{warning}");
+        }
+        if let Some(more) = warnings.len().checked_sub(MAX_LOGGED).filter(|more| *more > 0) {
+            warn!(zone = %zone.apex(), %file, more, "and more warnings: `tandem zone check` shows all of them");
+        }
+    }
+}
+
+/// The zones without their files.
+#[must_use]
+pub fn zones(files: Vec<ZoneFile>) -> Vec<StaticZone> {
+    files.into_iter().map(|file| file.zone).collect()
+}
 
 /// Reads every zone of `folder`, in canonical order of their names.
 ///
 /// # Errors
 ///
 /// [`ZoneFolderError`] with a problem for each file that cannot be served; the admin corrects them.
-pub fn read(folder: &Path) -> Result<Vec<StaticZone>, ZoneFolderError> {
+pub fn read(folder: &Path) -> Result<Vec<ZoneFile>, ZoneFolderError> {
     let mut problems = Vec::new();
     let mut zones = Vec::new();
-    for (origin, path) in files(folder, &mut problems) {
+    let files = files(folder, &mut problems);
+    // `A.test.zone` and `a.test.zone`; in canonical order they are neighbours.
+    for [(first, kept), (second, other)] in files.array_windows() {
+        if first == second {
+            let what = format!("the zone {first} has another file, {}: remove one", kept.display());
+            problems.push(Problem::of_file(other, what));
+        }
+    }
+    for (origin, path) in files {
         match read_file(folder, &origin, &path) {
-            Ok(zone) => zones.push(zone),
+            Ok(zone) => zones.push(ZoneFile { path, zone }),
             Err(problem) => problems.push(problem),
         }
     }
@@ -45,15 +91,15 @@ pub fn read(folder: &Path) -> Result<Vec<StaticZone>, ZoneFolderError> {
 /// # Errors
 ///
 /// The first problem in the file.
-pub fn read_one(path: &Path) -> Result<StaticZone, Problem> {
+pub fn read_one(path: &Path) -> Result<ZoneFile, Problem> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    read_file(folder, &origin_of(path)?, path)
+    Ok(ZoneFile { path: path.to_owned(), zone: read_file(folder, &origin_of(path)?, path)? })
 }
 
 /// Which of the zones are made from nodes, as `config` says and the zones allow.
 #[must_use]
-pub fn settings(config: &Config, zones: &[StaticZone]) -> Settings {
-    let choose = |zone: &GeneratedZone, label| zone.choose(label, zones.iter().map(StaticZone::apex));
+pub fn settings(config: &Config, files: &[ZoneFile]) -> Settings {
+    let choose = |zone: &GeneratedZone, label| zone.choose(label, files.iter().map(|file| file.zone.apex()));
     Settings { peers_zone: choose(&config.peers_zone, "peers"), number_zone: choose(&config.number_zone, "e164") }
 }
 
@@ -118,17 +164,17 @@ fn read_file(folder: &Path, origin: &DomainName, path: &Path) -> Result<StaticZo
     })
 }
 
-/// The file that an `$INCLUDE` names, from the zones folder; never outside it, symbolic links followed.
+/// The file that an `$INCLUDE` names, from the zones folder; never outside it, symbolic links followed. The reader of
+/// the master file puts the `$INCLUDE` before a reason.
 fn included_file(folder: &Path, name: &str) -> Result<PathBuf, String> {
     let relative = Path::new(name);
     if !relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
-        return Err(format!("$INCLUDE {name}: only files below the zones folder, named from that folder without `..`"));
+        return Err("only files below the zones folder, named from that folder without `..`".to_owned());
     }
-    let cannot =
-        |error: std::io::Error| format!("$INCLUDE {name}: the file cannot be read from the zones folder: {error}");
+    let cannot = |error: std::io::Error| format!("the file cannot be read from the zones folder: {error}");
     let file = folder.join(relative).canonicalize().map_err(cannot)?;
     if !file.starts_with(folder.canonicalize().map_err(cannot)?) {
-        return Err(format!("$INCLUDE {name}: the link leads out of the zones folder"));
+        return Err("the link leads out of the zones folder".to_owned());
     }
     Ok(file)
 }
@@ -195,7 +241,7 @@ mod tests {
             ("common.inc", "not a zone either"),
             (".#a.test.zone", "an editor's lock"),
         ]);
-        let names: Vec<String> = read(dir.path()).unwrap().iter().map(|zone| zone.apex().to_string()).collect();
+        let names: Vec<String> = read(dir.path()).unwrap().iter().map(|file| file.zone.apex().to_string()).collect();
         assert_eq!(names, ["a.test", "z.a.test", "b.test"]);
     }
 
@@ -221,6 +267,14 @@ mod tests {
     }
 
     #[test]
+    fn two_files_of_one_zone_are_both_named() {
+        let dir = folder(&[("ttl.test.zone", SOA), ("TTL.TEST.zone", SOA), ("b.test.zone", SOA)]);
+        let problems = problems(&dir);
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        assert!(problems[0].contains("ttl.test.zone") && problems[0].contains("TTL.TEST.zone"), "{problems:#?}");
+    }
+
+    #[test]
     fn include_stays_below_the_folder() {
         let outside = folder(&[("secret", "x IN A 192.0.2.9\n")]);
         let include = |name: &str| {
@@ -232,7 +286,8 @@ mod tests {
         for name in ["../secret", "sub/../../secret", secret.as_str(), "missing", "sub"] {
             let dir = include(name);
             let problems = problems(&dir);
-            assert!(problems[0].starts_with("a.test.zone:5: "), "{name}: {problems:#?}");
+            assert!(problems[0].starts_with(&format!("a.test.zone:5: $INCLUDE {name}: ")), "{name}: {problems:#?}");
+            assert_eq!(problems[0].matches("$INCLUDE").count(), 1, "{name}: {problems:#?}");
         }
         let dir = include("link");
         std::os::unix::fs::symlink(outside.path().join("secret"), dir.path().join("link")).unwrap();

@@ -1,12 +1,15 @@
 //! The `tandem` command as its users run it: the real program, real ports, its files and exit statuses.
 
+mod client;
 mod durability;
 mod first_minutes;
 mod help;
+mod limits;
 mod logs;
 mod settings;
 mod signals;
 mod tokens;
+mod zone_check;
 mod zone_files;
 
 use std::process::Command;

@@ -130,6 +130,22 @@ fn a_broken_file_keeps_all_the_old_zones() {
 }
 
 #[test]
+fn the_reasons_of_a_refused_reload_are_one_line_of_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    write_zone(folder.path(), "a.test", "");
+    write_zone(folder.path(), "b.test", "");
+    let service = Setup::new().zones(folder.path()).start();
+    write_zone(folder.path(), "a.test", "bad IN A 1.2.3\n");
+    write_zone(folder.path(), "b.test", "bad IN A 1.2.3\n");
+    service.signal("HUP");
+    wait_until(EFFECT, "the reasons in the log", || service.log().contains("zone files not taken over"));
+    let log = service.log();
+    let line = log.lines().find(|line| line.contains("zone files not taken over")).unwrap();
+    assert!(line.contains(" ERROR ") && line.contains("a.test.zone:5: ") && line.contains("b.test.zone:5: "), "{log}");
+    assert!(line.contains("the zone files are not right; "), "{log}");
+}
+
+#[test]
 fn a_static_record_over_a_node_is_refused_at_reload() {
     let folder = tempfile::tempdir().unwrap();
     write_zone(folder.path(), "a.test", "");

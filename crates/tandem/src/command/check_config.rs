@@ -1,16 +1,17 @@
 //! `tandem check-config`: are the settings and every zone file right? Starts nothing, writes nothing.
 
 use std::fs::File;
+use std::path::Path;
 
 use clap::Parser;
 use serde_json::json;
 use tandem_model::{DomainName, Serial};
-use tandem_zone::Zones;
+use tandem_zone::{Settings, Zones};
 
-use super::settings::Settings;
+use super::settings::Settings as SettingsArgs;
 use super::{Failure, output};
 use crate::config::{Config, Problem, TEMPLATE};
-use crate::zone_folder::{self, ZoneFolderError};
+use crate::zone_folder::{self, ZoneFile, ZoneFolderError};
 
 /// Check the settings and all zone files; print a template of the settings
 #[derive(Debug, Parser)]
@@ -28,7 +29,7 @@ pub(super) struct CheckConfig {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    settings: Settings,
+    settings: SettingsArgs,
 }
 
 impl CheckConfig {
@@ -37,19 +38,21 @@ impl CheckConfig {
             return Ok(output::line(TEMPLATE.trim_end())?);
         }
         let mut problems = Vec::new();
+        let mut warnings = Vec::new();
         let mut summary = String::new();
         match self.settings.load() {
             Ok(config) => {
                 check_certificate(&config, &mut problems);
-                summary = check_zones(&config, &mut problems);
+                summary = check_zones(&config, &mut problems, &mut warnings);
             }
             Err(error) => problems = error.problems,
         }
         if self.json {
-            let list: Vec<_> = problems.iter().map(problem_json).collect();
-            output::json(&json!({ "valid": problems.is_empty(), "problems": list }))?;
+            let list = |found: &[Problem]| found.iter().map(problem_json).collect::<Vec<_>>();
+            let (faults, doubts) = (list(&problems), list(&warnings));
+            output::json(&json!({ "valid": problems.is_empty(), "problems": faults, "warnings": doubts }))?;
         } else {
-            problems.iter().try_for_each(output::line)?;
+            problems.iter().chain(&warnings).try_for_each(output::line)?;
         }
         match problems.len() {
             0 if self.json => Ok(()),
@@ -80,27 +83,31 @@ fn check_certificate(config: &Config, problems: &mut Vec<Problem>) {
 }
 
 /// Reads every zone and puts them together; what was found, in a line.
-fn check_zones(config: &Config, problems: &mut Vec<Problem>) -> String {
+fn check_zones(config: &Config, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) -> String {
     let folder = &config.zones_dir;
-    let statics = match zone_folder::read(folder) {
-        Ok(statics) => statics,
+    let files = match zone_folder::read(folder) {
+        Ok(files) => files,
         Err(ZoneFolderError { problems: found }) => {
             problems.extend(found);
             return String::new();
         }
     };
-    let number = statics.len();
-    let settings = zone_folder::settings(config, &statics);
+    warnings.extend(files.iter().flat_map(ZoneFile::warnings));
+    let settings = zone_folder::settings(config, &files);
     let name = |zone: &Option<DomainName>| zone.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
     let summary = format!(
         "settings are right; {} in {}; peers zone: {}; number zone: {}",
-        count(number, "zone"),
+        count(files.len(), "zone"),
         folder.display(),
         name(&settings.peers_zone),
         name(&settings.number_zone)
     );
-    if let Err(error) = Zones::new(settings, statics, Serial::new(1)) {
-        problems.push(Problem::of_file(folder, error.to_string()));
-    }
+    problems.extend(put_together(settings, files, folder).err());
     summary
+}
+
+/// Puts zones together as `tandem serve` does. `place` is the folder to blame.
+pub(super) fn put_together(settings: Settings, files: Vec<ZoneFile>, place: &Path) -> Result<(), Problem> {
+    let zones = Zones::new(settings, zone_folder::zones(files), Serial::new(1));
+    zones.map(drop).map_err(|error| Problem::of_file(place, error.to_string()))
 }

@@ -1,5 +1,8 @@
 //! The API's client: finds the service and the token, sends, and turns error answers into [`Problem`]s.
 
+mod error;
+
+use std::env::{self, VarError};
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -11,8 +14,9 @@ use ureq::http::{Request, Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
+pub(super) use self::error::ClientError;
+use super::here::Here;
 use super::problem::Problem;
-use crate::config::{Config, Overrides};
 use crate::runtime_file::{Running, RuntimeFile};
 
 /// Where the API is when nothing says otherwise.
@@ -42,21 +46,8 @@ pub(super) struct ApiArgs {
     /// Certificate (PEM) to trust for https [default: DIR/api.crt and those of the system]
     #[arg(long, value_name = "FILE", help_heading = "API")]
     ca: Option<PathBuf>,
-    /// Data folder of the service on this machine [default: data, or data_dir of ./tandem.toml]
-    #[arg(long, value_name = "DIR", env = "TANDEM_DATA_DIR", help_heading = "API")]
-    data_dir: Option<PathBuf>,
-}
-
-/// The data folder of the service on this machine: as given, as `./tandem.toml` says, or `data`.
-pub(super) fn data_dir(given: Option<&Path>) -> PathBuf {
-    given.map_or_else(
-        || {
-            let file = std::env::var_os("TANDEM_CONFIG").map(PathBuf::from);
-            // A file with a fault elsewhere is the concern of `serve` and `check-config`.
-            Config::load(file.as_deref(), Overrides::default()).unwrap_or_default().data_dir
-        },
-        Path::to_owned,
-    )
+    #[command(flatten, next_help_heading = "API")]
+    here: Here,
 }
 
 /// A way to one API.
@@ -69,21 +60,21 @@ pub(super) struct Client {
 impl Client {
     /// Finds the service and the token.
     pub(super) fn open(args: &ApiArgs) -> Result<Self, ClientError> {
-        let data_dir = data_dir(args.data_dir.as_deref());
+        let data_dir = args.here.data_dir()?;
         let running = RuntimeFile::read(&data_dir);
         let base = args.api.clone().or_else(|| running.as_ref().map(|r| r.api.clone()));
         let base = base.unwrap_or_else(|| DEFAULT_API.to_owned()).trim_end_matches('/').to_owned();
         let here = Place::of(&base, running.as_ref())?;
-        let token = match (&args.token_file, std::env::var("TANDEM_TOKEN")) {
+        let token = match (&args.token_file, token_variable()?) {
             (Some(file), _) => Some(read_token(file)?),
-            (None, Ok(token)) if !token.trim().is_empty() => Some(token.trim().to_owned()),
+            (None, Some(token)) => Some(token),
             // The admin token of this machine's service goes to no other machine.
-            (None, _) if here.is_local => match read_token(&data_dir.join(ADMIN_TOKEN)) {
+            (None, None) if here.is_local => match read_token(&data_dir.join(ADMIN_TOKEN)) {
                 Ok(token) => Some(token),
                 Err(ClientError::Token { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
                 Err(error) => return Err(error),
             },
-            (None, _) => None,
+            (None, None) => None,
         };
         if token.is_some() && here.is_clear_text {
             return Err(ClientError::ClearText(base));
@@ -178,15 +169,15 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let unreachable = |error| ClientError::Unreachable { api: self.base.clone(), source: Box::new(error) };
-        let invalid = |error: ureq::http::Error| unreachable(ureq::Error::from(error));
+        let no_answer = |error| ClientError::no_answer(&self.base, error);
+        let invalid = |error: ureq::http::Error| no_answer(ureq::Error::from(error));
         match body {
             Some(body) => {
                 let request =
                     request.header("content-type", "application/json").body(body.to_string()).map_err(invalid)?;
-                self.agent.run(request).map_err(unreachable)
+                self.agent.run(request).map_err(no_answer)
             }
-            None => self.agent.run(request.body(()).map_err(invalid)?).map_err(unreachable),
+            None => self.agent.run(request.body(()).map_err(invalid)?).map_err(no_answer),
         }
     }
 
@@ -225,6 +216,15 @@ pub(super) fn segment(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// Reads an argument that becomes one step of a path: an empty one would make it the path of the whole list.
+pub(super) fn parse_step(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("it is empty: write the name itself, such as debug.ostn.test"),
+        "." | ".." => Err("that is no name here: write one such as debug.ostn.test"),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 /// Turns an error status into its problem.
@@ -275,9 +275,31 @@ impl Place {
 fn read_token(file: &Path) -> Result<String, ClientError> {
     let failed = |source| ClientError::Token { file: file.to_owned(), source };
     let text = std::fs::read_to_string(file).map_err(failed)?;
+    one_token(&text).map(str::to_owned).map_err(|what| failed(io::Error::new(io::ErrorKind::InvalidData, what)))
+}
+
+/// What `TANDEM_TOKEN` holds; empty is as if it were not set.
+fn token_variable() -> Result<Option<String>, ClientError> {
+    match env::var("TANDEM_TOKEN") {
+        Ok(text) if text.trim().is_empty() => Ok(None),
+        Ok(text) => one_token(&text).map(|token| Some(token.to_owned())).map_err(ClientError::TokenVariable),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(ClientError::TokenVariable("it holds octets that are not UTF-8")),
+    }
+}
+
+/// The token without white space around it; what it must hold is what a header can carry (RFC 6750 2.1).
+fn one_token(text: &str) -> Result<&str, &'static str> {
     let token = text.trim();
-    let is_plain = !token.is_empty() && token.bytes().all(|octet| octet.is_ascii_graphic());
-    if is_plain { Ok(token.to_owned()) } else { Err(failed(io::Error::other("it does not hold one token"))) }
+    if token.is_empty() {
+        Err("it is empty")
+    } else if token.contains(['\n', '\r']) {
+        Err("it holds a line break: write one token, on one line")
+    } else if token.bytes().all(|octet| octet.is_ascii_graphic()) {
+        Ok(token)
+    } else {
+        Err("it holds a space or a character that is not visible ASCII: write the token as it was shown")
+    }
 }
 
 /// The certificates to trust: `ca` alone if given; else the service's own one, if it made one, and the system's.
@@ -308,58 +330,6 @@ fn read_certificates(file: &Path) -> Result<Vec<Certificate<'static>>, ClientErr
     }
 }
 
-/// Why a request was not answered well.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ClientError {
-    /// The API refused.
-    #[error(transparent)]
-    Problem(#[from] Problem),
-    /// Nobody there.
-    #[error(
-        "cannot reach the API at {api}: is `tandem serve` running there? Name another with --api URL or TANDEM_API"
-    )]
-    Unreachable {
-        /// Its URL.
-        api: String,
-        /// What went wrong.
-        #[source]
-        source: Box<ureq::Error>,
-    },
-    /// A good status with something else inside.
-    #[error("the answer of {api} cannot be read: is it a Tandem API of this version?")]
-    Answer {
-        /// Its URL.
-        api: String,
-        /// What went wrong.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// No URL of an API.
-    #[error("`{0}` is not the URL of an API: write http://127.0.0.1:5380 or https://directory.example")]
-    Url(String),
-    /// The token would be readable on its way (API-6).
-    #[error("the token will not be sent to {0} in clear text: use https")]
-    ClearText(String),
-    /// The token file cannot be used.
-    #[error("the token cannot be read from {file}")]
-    Token {
-        /// The file.
-        file: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// The certificate file cannot be used.
-    #[error("no certificate can be read from {file}")]
-    Ca {
-        /// The file.
-        file: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -376,6 +346,24 @@ mod tests {
     fn names_stay_one_step_of_the_path() {
         assert_eq!(segment("debug.ostn.test"), "debug.ostn.test");
         assert_eq!(segment("a/../b?c ü"), "a%2F..%2Fb%3Fc%20%C3%BC");
+    }
+
+    #[test]
+    fn a_token_is_one_word_that_a_header_can_carry() {
+        assert_eq!(one_token(" \ttandem_x-1\r\n"), Ok("tandem_x-1"));
+        for (text, words) in
+            [("", "empty"), ("a\nb", "line break"), ("a b", "space"), ("a\u{7f}", "ASCII"), ("ü", "ASCII")]
+        {
+            assert!(one_token(text).unwrap_err().contains(words), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_is_never_another_path() {
+        assert_eq!(parse_step("Debug.ostn.test").as_deref(), Ok("Debug.ostn.test"));
+        for text in ["", " ", ".", ".."] {
+            assert!(parse_step(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]

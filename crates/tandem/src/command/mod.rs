@@ -4,6 +4,7 @@
 mod body;
 mod check_config;
 mod client;
+mod here;
 mod nodes;
 mod output;
 mod problem;
@@ -14,14 +15,18 @@ mod settings;
 mod token;
 mod zone;
 
+use std::env;
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Why a subcommand failed; its sources are printed behind it.
 type Failure = Box<dyn Error + Send + Sync>;
+
+/// Most lines of a message in one event of the log.
+const MAX_REASONS: usize = 20;
 
 /// Exit status 1.
 const FAILED: u8 = 1;
@@ -62,7 +67,11 @@ enum Command {
 /// Runs the command that the process's arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
-    let line = CommandLine::parse();
+    let matches = without_empty_variables(CommandLine::command()).get_matches();
+    let line = match CommandLine::from_arg_matches(&matches) {
+        Ok(line) => line,
+        Err(error) => error.format(&mut CommandLine::command()).exit(),
+    };
     let result = match line.command {
         Command::Serve(command) => command.run(),
         Command::Publish(command) => command.run(),
@@ -81,6 +90,13 @@ pub fn main() -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// The command line with each TANDEM_… variable that is set to nothing taken as not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &clap::Arg| arg.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
+    let command = command.mut_args(|arg| if is_empty(&arg) { arg.env(None::<&'static str>) } else { arg });
+    command.mut_subcommands(without_empty_variables)
 }
 
 /// Whether the reader of our output went away, as `head` does: no fault of ours.
@@ -104,11 +120,27 @@ fn with_sources(error: &dyn Error) -> String {
     text
 }
 
+/// A message of several lines as one, for an event of the log: at most [`MAX_REASONS`] of its lines.
+fn in_one_line(text: &str) -> String {
+    let mut lines = text.lines().map(str::trim);
+    let mut parts: Vec<String> = lines.by_ref().take(MAX_REASONS).map(str::to_owned).collect();
+    let more = lines.count();
+    if more > 0 {
+        parts.push(format!("and {more} more"));
+    }
+    parts.join("; ")
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    #[test]
+    fn several_lines_become_one() {
+        assert_eq!(in_one_line("outer\n  a:1: x\n  because: y"), "outer; a:1: x; because: y");
+        let many = "x\n".repeat(MAX_REASONS + 7);
+        assert!(in_one_line(&many).ends_with("; x; and 7 more"));
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -49,6 +49,7 @@ Examples:
   tandem nodes show debug.ostn.test --json | jq .node   # as PUT takes it")]
 struct Show {
     /// The node's SIP domain
+    #[arg(value_parser = client::parse_step)]
     domain: String,
     /// Print the registration as JSON
     #[arg(long)]
@@ -64,6 +65,7 @@ Examples:
   tandem nodes rm debug.ostn.test")]
 struct Rm {
     /// The node's SIP domain
+    #[arg(value_parser = client::parse_step)]
     domain: String,
     #[command(flatten)]
     api: ApiArgs,

@@ -35,7 +35,7 @@ pub(super) struct Publish {
     #[command(flatten)]
     targets: Targets,
     /// The SIP domain: the part after the @, and the name in the node's certificates
-    #[arg(value_name = "DOMAIN")]
+    #[arg(value_name = "DOMAIN", value_parser = client::parse_step)]
     domain: String,
     /// Telephone number that reaches the node, and the SIP URI it stands for (default: sip:E164@DOMAIN)
     #[arg(long = "number", value_name = "E164[=sip:URI]")]

@@ -1,15 +1,14 @@
 //! `tandem resolve`: where a call to a SIP URI goes, which name its certificate must carry, and why.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 
 use clap::Parser;
 use serde_json::{Value, json};
 use tandem_model::SipUri;
 use tandem_model::locate::{Client, NextHop, Reach};
-use tandem_resolver::{NameServers, Outcome, Resolution, Resolver, Settings, SettingsError, local_families};
+use tandem_resolver::{NameServers, Outcome, Resolution, Resolver, Settings, local_families};
 
-use super::client::data_dir;
+use super::here::Here;
 use super::{Failure, output};
 use crate::runtime_file::RuntimeFile;
 
@@ -39,9 +38,8 @@ pub(super) struct Resolve {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
-    /// Data folder of the service on this machine [default: data, or data_dir of ./tandem.toml]
-    #[arg(long, value_name = "DIR", env = "TANDEM_DATA_DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    here: Here,
 }
 
 fn parse_server(text: &str) -> Result<SocketAddr, &'static str> {
@@ -67,22 +65,19 @@ impl Resolve {
         }
     }
 
-    fn resolver(&self) -> Result<Resolver, SettingsError> {
-        let local = || {
-            let running = RuntimeFile::read(&data_dir(self.data_dir.as_deref()));
-            running.map(|running| running.dns_to_ask()).unwrap_or_default()
-        };
+    fn resolver(&self) -> Result<Resolver, Failure> {
         let reach = if self.allow_private { Reach::Any } else { Reach::Public };
         let client = Client { reach, families: local_families(), ..Client::default() };
         let start = |servers| Resolver::new(Settings { servers, client: client.clone(), ..Settings::default() });
         if !self.servers.is_empty() {
-            return start(NameServers::Only(self.servers.clone()));
+            return Ok(start(NameServers::Only(self.servers.clone()))?);
         }
-        match local() {
+        let running = RuntimeFile::read(&self.here.data_dir()?);
+        Ok(match running.map(|running| running.dns_to_ask()).unwrap_or_default() {
             here if here.is_empty() => start(NameServers::System),
             // A machine without name servers of its own still has its directory.
             here => start(NameServers::First(here.clone())).or_else(|_| start(NameServers::Only(here))),
-        }
+        }?)
     }
 
     fn tell(&self, resolution: &Resolution) -> std::io::Result<()> {

@@ -11,7 +11,7 @@ use super::settings::Settings;
 use super::{Failure, output};
 use crate::config::Config;
 use crate::runtime_file::{Running, RuntimeFile};
-use crate::{Service, telemetry};
+use crate::{Service, file_limit, telemetry};
 
 /// Longest time to finish what was accepted before the signal (API-82).
 const DRAIN_WAIT: Duration = Duration::from_secs(30);
@@ -41,6 +41,7 @@ impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         let config = self.settings.load()?;
         telemetry::start(&config.log);
+        file_limit::raise(&config);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let result = runtime.block_on(serve(config));
         // A file or a name server that hangs must not hold up the end of the process.
@@ -153,14 +154,15 @@ async fn reload(service: &Service) {
     match service.reload().await {
         // The store logs what changed.
         Ok(_) => {}
-        Err(failure) => {
-            error!(reason = %super::with_sources(&failure), "zone files not taken over: the old zones are served on")
-        }
+        Err(failure) => error!(reason = %reason(&failure), "zone files not taken over: the old zones are served on"),
     }
     match service.reload_certificates() {
         Ok(()) => {}
-        Err(failure) => {
-            error!(reason = %super::with_sources(&failure), "certificate not taken over: the old one stays")
-        }
+        Err(failure) => error!(reason = %reason(&failure), "certificate not taken over: the old one stays"),
     }
+}
+
+/// A failure with what caused it, in one line of the log.
+fn reason(failure: &dyn std::error::Error) -> String {
+    super::in_one_line(&super::with_sources(failure))
 }

@@ -78,7 +78,7 @@ Examples:
 struct Revoke {
     /// The token's id, as `tandem token list` shows it
     // An id may begin with a hyphen (base64url).
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_hyphen_values = true, value_parser = client::parse_step)]
     id: String,
     #[command(flatten)]
     api: ApiArgs,

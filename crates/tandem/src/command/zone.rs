@@ -2,18 +2,19 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::slice;
 
 use clap::{Args, Parser, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body;
-use super::check_config::{count, problem_json};
+use super::check_config::{count, problem_json, put_together};
 use super::client::{self, ApiArgs, Client};
 use super::{Failure, output};
-use crate::config::Problem;
-use crate::zone_folder;
+use crate::config::{Config, Overrides, Problem};
+use crate::zone_folder::{self, ZoneFile};
 
 /// Show, export and check zones
 #[derive(Debug, Parser)]
@@ -60,6 +61,7 @@ Examples:
   tandem zone export ostn.test | named-checkzone ostn.test /dev/stdin")]
 struct Export {
     /// The zone's name
+    #[arg(value_parser = client::parse_step)]
     zone: String,
     /// Write to this file instead of standard output
     #[arg(long, short, value_name = "FILE")]
@@ -69,16 +71,22 @@ struct Export {
 }
 
 /// Check master files without a running service
+///
+/// A folder is put together as `tandem serve` does it, with the peers zone and the number zone of the settings file.
+/// Warnings name what loads but is probably wrong; they do not change the exit status.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  tandem zone check                      # every *.zone in zones/
+  tandem zone check                      # the folder that `serve` reads
   tandem zone check /etc/tandem/zones
   tandem zone check zones/ostn.test.zone --json")]
 struct Check {
-    /// Zone files, or folders of them
-    #[arg(value_name = "FILE|DIR", default_value = "zones", env = "TANDEM_ZONES")]
+    /// Zone files, or folders of them [default: the zones folder of the settings file, or zones]
+    #[arg(value_name = "FILE|DIR", env = "TANDEM_ZONES")]
     paths: Vec<PathBuf>,
+    /// Settings file; ./tandem.toml is read if it exists
+    #[arg(long, value_name = "FILE", env = "TANDEM_CONFIG")]
+    config: Option<PathBuf>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -133,27 +141,64 @@ impl Export {
 
 impl Check {
     fn run(self) -> Result<(), Failure> {
-        let mut zones = Vec::new();
-        let mut problems: Vec<Problem> = Vec::new();
-        for path in &self.paths {
-            let read = if path.is_dir() {
-                zone_folder::read(path).map_err(|error| error.problems)
-            } else {
-                zone_folder::read_one(path).map(|zone| vec![zone]).map_err(|problem| vec![problem])
-            };
-            match read {
-                Ok(found) => zones.extend(found),
-                Err(found) => problems.extend(found),
-            }
-        }
+        let (checked, problems) = self.check();
         if self.json {
-            let names: Vec<String> = zones.iter().map(|zone| zone.apex().to_string()).collect();
-            let faults: Vec<Value> = problems.iter().map(problem_json).collect();
-            output::json(&json!({ "valid": problems.is_empty(), "zones": names, "problems": faults }))?;
+            let list = |found: &[Problem]| found.iter().map(problem_json).collect::<Vec<_>>();
+            let (faults, doubts) = (list(&problems), list(&checked.warnings));
+            output::json(&json!({
+                "valid": problems.is_empty(), "zones": checked.names, "problems": faults, "warnings": doubts
+            }))?;
         } else {
-            problems.iter().try_for_each(output::line)?;
-            zones.iter().try_for_each(|zone| output::line(format_args!("{}: right", zone.apex())))?;
+            problems.iter().chain(&checked.warnings).try_for_each(output::line)?;
+            checked.names.iter().try_for_each(|name| output::line(format_args!("{name}: right")))?;
         }
         if problems.is_empty() { Ok(()) } else { Err(format!("{} found", count(problems.len(), "problem")).into()) }
     }
+
+    /// Reads the files and, if each of them is right, puts them together.
+    fn check(&self) -> (Checked, Vec<Problem>) {
+        let mut problems = Vec::new();
+        let mut files = Vec::new();
+        // Files alone are judged without the settings: the zones that those name may be in other files.
+        let is_folder = |path: &Path| self.paths.is_empty() || path.is_dir();
+        let as_served = self.paths.is_empty() || self.paths.iter().any(|path| is_folder(path));
+        let config = if as_served { self.settings(&mut problems) } else { Config::default() };
+        let paths = if self.paths.is_empty() { slice::from_ref(&config.zones_dir) } else { &self.paths };
+        for path in paths {
+            if is_folder(path) {
+                match zone_folder::read(path) {
+                    Ok(found) => files.extend(found),
+                    Err(error) => problems.extend(error.problems),
+                }
+            } else {
+                match zone_folder::read_one(path) {
+                    Ok(file) => files.push(file),
+                    Err(problem) => problems.push(problem),
+                }
+            }
+        }
+        let names = files.iter().map(|file| file.zone.apex().to_string()).collect();
+        let warnings = files.iter().flat_map(ZoneFile::warnings).collect();
+        if problems.is_empty() {
+            let place = paths.iter().find(|path| is_folder(path)).or_else(|| paths.last()).cloned().unwrap_or_default();
+            let settings = zone_folder::settings(&config, &files);
+            problems.extend(put_together(settings, files, &place).err());
+        }
+        (Checked { names, warnings }, problems)
+    }
+
+    /// The settings that `tandem serve` would read; the defaults when they are not right.
+    fn settings(&self, problems: &mut Vec<Problem>) -> Config {
+        Config::load(self.config.as_deref(), Overrides::default()).unwrap_or_else(|error| {
+            problems.extend(error.problems);
+            Config::default()
+        })
+    }
+}
+
+/// What `tandem zone check` found beside problems.
+struct Checked {
+    /// The zones whose files are right.
+    names: Vec<String>,
+    warnings: Vec<Problem>,
 }

@@ -202,6 +202,12 @@ impl Config {
     ///
     /// [`ConfigError`] with every problem found and its line: the operator corrects the file or the flag.
     pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
+        let (config, problems) = Self::read(file, overrides);
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError { problems }) }
+    }
+
+    /// As [`load`](Self::load), with the defaults for what is not right.
+    pub(crate) fn read(file: Option<&Path>, overrides: Overrides) -> (Self, Vec<Problem>) {
         let mut problems = Vec::new();
         let mut config = Self::default();
         let default_file = Path::new(DEFAULT_FILE);
@@ -213,7 +219,7 @@ impl Config {
             }
         }
         config.lay_over(overrides, &mut problems);
-        if problems.is_empty() { Ok(config) } else { Err(ConfigError { problems }) }
+        (config, problems)
     }
 
     fn lay_over(&mut self, overrides: Overrides, problems: &mut Vec<Problem>) {
