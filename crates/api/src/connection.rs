@@ -7,7 +7,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,6 +21,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+
+use crate::room::{Notice, Place, Work};
 
 /// Longest wait for a TLS handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -32,6 +40,7 @@ pub(crate) async fn serve(
     socket: TcpStream,
     tls: Option<TlsAcceptor>,
     router: Router,
+    place: Arc<Place>,
     draining: watch::Receiver<bool>,
 ) {
     // Answers are written whole: waiting to fill a segment only delays them.
@@ -41,25 +50,43 @@ pub(crate) async fn serve(
     }
     let socket = StallGuard::new(socket, STALL_LIMIT);
     let Some(tls) = tls else {
-        return serve_http(socket, router, draining).await;
+        return serve_http(socket, router, place, draining).await;
     };
     match timeout(HANDSHAKE_LIMIT, tls.accept(socket)).await {
-        Ok(Ok(stream)) => serve_http(stream, router, draining).await,
+        Ok(Ok(stream)) => serve_http(stream, router, place, draining).await,
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
         Err(_) => tracing::debug!("TLS handshake too slow"),
     }
 }
 
-async fn serve_http<S>(stream: S, router: Router, mut draining: watch::Receiver<bool>)
+/// Runs `serve` until it ends, or until its place is given to another connection: that happens between requests only.
+pub(crate) async fn unless_given(mut notice: Notice, serve: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        () = notice.given() => tracing::debug!("an idle connection makes room"),
+        () = serve => {}
+    }
+}
+
+async fn serve_http<S>(stream: S, router: Router, place: Arc<Place>, mut draining: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = Work::begin(&place).map(|work| (work, router.call(request)));
+        async move {
+            let (work, answer) = answer.ok_or(PlaceGiven)?;
+            let response = answer.await.unwrap_or_else(|never| match never {});
+            Ok::<_, PlaceGiven>(response.map(|body| Answer { body, _work: work }))
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_LIMIT)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_FIELDS)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -70,6 +97,37 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// The place was given to another connection before this request began.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection had to make room")]
+struct PlaceGiven;
+
+/// The body of an answer; the connection is at work until it is out.
+struct Answer {
+    body: Body,
+    _work: Work,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -5,10 +5,11 @@ pub(crate) mod node;
 pub(crate) mod token;
 pub(crate) mod zone;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
+use crate::precondition::{Conditions, Outcome, etag};
 use crate::problem::Problem;
 
 /// The media type of every answer that is no problem and no zone.
@@ -26,4 +27,18 @@ fn json(status: StatusCode, body: &impl Serialize) -> Result<Response, Problem> 
 fn with_header(mut response: Response, name: header::HeaderName, value: &str) -> Result<Response, Problem> {
     response.headers_mut().insert(name, HeaderValue::from_str(value).map_err(Problem::internal)?);
     Ok(response)
+}
+
+/// Answers a GET of what has the entity tag of `revision`: 304 when the caller has it already (API-10, API-15).
+fn tagged(
+    headers: &HeaderMap,
+    revision: u64,
+    answer: impl FnOnce() -> Result<Response, Problem>,
+) -> Result<Response, Problem> {
+    let tag = etag(revision);
+    match Conditions::read(headers)?.evaluate(Some(revision)) {
+        Outcome::True => with_header(answer()?, header::ETAG, &tag),
+        Outcome::MatchFalse => Err(Problem::stale(Some(tag))),
+        Outcome::NoneMatchFalse => with_header(StatusCode::NOT_MODIFIED.into_response(), header::ETAG, &tag),
+    }
 }

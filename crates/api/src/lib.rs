@@ -4,6 +4,7 @@
 //! apart in the order that RFC 9110 13.2.1 demands, `v1` reads and writes bodies, `problem` is every refusal.
 //! docs/http-api.md says how it looks from outside.
 
+mod assignment;
 mod connection;
 mod handler;
 mod host_check;
@@ -15,7 +16,9 @@ mod precondition;
 mod problem;
 mod readiness;
 mod request;
+mod room;
 mod router;
+mod seldom;
 mod server;
 mod state;
 mod tls;

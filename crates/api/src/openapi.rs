@@ -55,6 +55,7 @@ fn problems(operation: &str) -> Vec<Kind> {
         "putNode" => &[
             Malformed,
             Unauthenticated,
+            Forbidden,
             NotFound,
             NotAcceptable,
             TooSlow,
@@ -64,18 +65,17 @@ fn problems(operation: &str) -> Vec<Kind> {
             UnsupportedType,
             InvalidRequest,
         ],
-        "getNode" => &[Malformed, Unauthenticated, NotFound, NotAcceptable, Stale, InvalidRequest],
+        "getNode" | "getNodeRecords" => &[Malformed, Unauthenticated, NotFound, NotAcceptable, Stale, InvalidRequest],
         "deleteNode" => {
             &[Malformed, Unauthenticated, NotFound, NotAcceptable, Stale, InvalidRequest, PreconditionRequired]
         }
-        "getNodeRecords" => &[Malformed, Unauthenticated, NotFound, NotAcceptable, InvalidRequest],
         "listNodes" => &[Malformed, Unauthenticated, NotAcceptable],
         "createToken" => {
             &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooSlow, TooLarge, UnsupportedType, InvalidRequest]
         }
         "listTokens" | "listZones" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "deleteToken" => &[Malformed, Unauthenticated, Forbidden, NotFound],
-        "exportZone" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, InvalidRequest],
+        "exportZone" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, Stale, InvalidRequest],
         _ => &[],
     };
     own.iter().copied().chain([Internal, Unavailable]).collect()

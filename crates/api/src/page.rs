@@ -3,11 +3,13 @@
 //! A cursor names the last entry that was shown, by its sort key, so that changes in between neither repeat nor lose
 //! another entry. It carries a digest: one that was cut or mistyped is refused, not misread.
 
+use axum::http::Uri;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 use crate::problem::{Kind, Problem};
+use crate::request::query;
 
 /// Entries in a page when nothing is said (API-40).
 const DEFAULT_LIMIT: usize = 50;
@@ -15,14 +17,6 @@ const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 200;
 /// Octets of the digest in a cursor: enough to tell accidents.
 const DIGEST_LEN: usize = 6;
-
-/// The query of a list.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PageQuery {
-    limit: Option<usize>,
-    cursor: Option<String>,
-}
 
 /// Which entries of a list are wanted.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,15 +34,16 @@ impl Page {
     ///
     /// # Errors
     ///
-    /// 400 for a limit out of range and for a cursor that this list did not give (API-42).
-    pub(crate) fn new(list: &'static str, query: PageQuery) -> Result<Self, Problem> {
-        let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(Problem::new(Kind::Malformed, format!("limit must be 1 to {MAX_LIMIT}")));
-        }
-        let after = match query.cursor {
+    /// 400 for an unknown parameter, for a limit out of range and for a cursor that this list did not give (API-42).
+    pub(crate) fn new(list: &'static str, uri: &Uri) -> Result<Self, Problem> {
+        let query = query(uri, &["limit", "cursor"])?;
+        let limit = query.find("limit").map_or(Some(DEFAULT_LIMIT), |text| text.parse().ok());
+        let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
+            Problem::new(Kind::Malformed, format!("limit must be a whole number from 1 to {MAX_LIMIT}."))
+        })?;
+        let after = match query.find("cursor") {
             None => None,
-            Some(cursor) => Some(decode(list, &cursor).ok_or_else(|| {
+            Some(cursor) => Some(decode(list, cursor).ok_or_else(|| {
                 Problem::new(Kind::Malformed, "The cursor is not one that this list gave: begin again without it.")
             })?),
         };
@@ -118,11 +113,11 @@ mod tests {
 
     #[test]
     fn pages() {
-        let query = |limit| PageQuery { limit: Some(limit), cursor: None };
-        for limit in [0, 201] {
-            assert_eq!(Page::new("/x", query(limit)).unwrap_err().kind(), Kind::Malformed, "{limit}");
+        let page = |query: &str| Page::new("/x", &format!("/x?{query}").parse().unwrap());
+        for query in ["limit=0", "limit=201", "limit=-1", "limit=", "limit=1.5", "limit=1&limit=1", "cursor=x"] {
+            assert_eq!(page(query).unwrap_err().kind(), Kind::Malformed, "{query}");
         }
-        let page = Page::new("/x", query(2)).unwrap();
+        let page = page("limit=2").unwrap();
         let mut entries = vec!["a", "b", "c"];
         let next = page.cut(&mut entries, |entry| (*entry).into());
         assert_eq!((entries.as_slice(), next.as_deref()), (&["a", "b"][..], Some("b")));

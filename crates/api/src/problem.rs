@@ -127,7 +127,7 @@ pub(crate) struct ProblemBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     current: Option<Option<String>>,
-    /// With `unavailable` from `/readyz`: the checks that fail.
+    /// With `unavailable` from `/readyz`: `store`, `shutdown`; during the start also `zones`, `dns`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     failing: Vec<&'static str>,

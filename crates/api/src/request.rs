@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Query, RawPathParams};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use tandem_model::DomainName;
@@ -87,18 +87,51 @@ impl FromRequestParts<Arc<Api>> for PathDomain {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        let params = RawPathParams::from_request_parts(parts, api)
-            .await
-            .map_err(|_| Problem::new(Kind::Malformed, "The path must be UTF-8, percent-encoded where needed."))?;
+        let params = RawPathParams::from_request_parts(parts, api).await.map_err(|_| unreadable_path())?;
         let (_, text) = params.iter().next().ok_or_else(Problem::not_found)?;
         let (name, normalised) = read_domain(text).map_err(Problem::invalid)?;
         Ok(Self { name, normalised })
     }
 }
 
-/// The query; unknown parameters are refused, so that a misspelt `dry_run` does not become a change.
-pub(crate) fn query<T: serde::de::DeserializeOwned>(uri: &axum::http::Uri) -> Result<T, Problem> {
-    Query::try_from_uri(uri).map(|Query(query)| query).map_err(|error| Problem::new(Kind::Malformed, error.body_text()))
+/// The parameters of a query, each known and given once.
+#[derive(Debug)]
+pub(crate) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// The text of the parameter `name`, if it was sent.
+    pub(crate) fn find(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str())
+    }
+}
+
+/// Reads the query; parameters other than `known` are refused, so that a misspelt `dry_run` does not become a change.
+///
+/// # Errors
+///
+/// 400 that says which parameter to correct.
+pub(crate) fn query(uri: &Uri, known: &[&str]) -> Result<Parameters, Problem> {
+    let malformed = |detail: String| Problem::new(Kind::Malformed, detail);
+    let Query(sent) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+        .map_err(|_| malformed("The query must be `name=value`, percent-encoded, with `&` between.".into()))?;
+    for (index, (name, _)) in sent.iter().enumerate() {
+        if !known.contains(&name.as_str()) {
+            let right = match known {
+                [] => "there are none here: leave it out.".into(),
+                known => format!("known here: {}.", known.join(", ")),
+            };
+            return Err(malformed(format!("Unknown query parameter {name:?}; {right}")));
+        }
+        if sent[..index].iter().any(|(other, _)| other == name) {
+            return Err(malformed(format!("The query parameter {name} is given twice: send it once.")));
+        }
+    }
+    Ok(Parameters(sent))
+}
+
+/// The refusal of a path that is no text.
+pub(crate) fn unreadable_path() -> Problem {
+    Problem::new(Kind::Malformed, "The path must be UTF-8, percent-encoded where needed.")
 }
 
 /// Refuses a request whose `Accept` leaves `offered` out (RFC 9110 12.5.1; API-1).
@@ -146,14 +179,24 @@ fn accepts(headers: &HeaderMap, offered: &str) -> bool {
 /// 415 for another type, 413 for too much, 408 for too slow, 400 when the connection broke.
 pub(crate) async fn json_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        return Err(Problem::new(Kind::UnsupportedType, "Send the body with `Content-Type: application/json`."));
+    if !is_json(kind) {
+        let detail = "Send the body in UTF-8 with `Content-Type: application/json`.";
+        return Err(Problem::new(Kind::UnsupportedType, detail));
     }
     timeout(BODY_LIMIT, read(body)).await.unwrap_or_else(|_| {
         let detail = format!("The body did not arrive within {} seconds.", BODY_LIMIT.as_secs());
         Err(Problem::new(Kind::TooSlow, detail))
     })
+}
+
+/// Whether a media type is JSON in UTF-8, the one encoding that JSON has between systems (RFC 8259 8.1).
+fn is_json(media: &str) -> bool {
+    let mut parts = media.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    let mut charsets =
+        parts.filter_map(|part| part.split_once('=')).filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
+    essence.eq_ignore_ascii_case("application/json")
+        && charsets.all(|(_, value)| value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8"))
 }
 
 async fn read(mut body: Body) -> Result<Bytes, Problem> {
@@ -188,6 +231,35 @@ pub(crate) fn parse_json(body: &[u8]) -> Result<crate::json::Value, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn media_types() {
+        for (media, json) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/json;Charset=\"UTF-8\"; a=b", true),
+            ("application/json; charset=iso-8859-1", false),
+            ("application/json; charset=utf-8; charset=utf-16", false),
+            ("application/json; charset=", false),
+            ("application/problem+json", false),
+            ("", false),
+        ] {
+            assert_eq!(is_json(media), json, "{media}");
+        }
+    }
+
+    #[test]
+    fn queries() {
+        let read = |text: &str, known: &[&str]| query(&text.parse().unwrap(), known);
+        let found = read("/x?limit=2&cursor=a%20b", &["limit", "cursor"]).unwrap();
+        assert_eq!((found.find("limit"), found.find("cursor"), found.find("x")), (Some("2"), Some("a b"), None));
+        for text in ["/x", "/x?"] {
+            assert!(read(text, &[]).is_ok(), "{text}");
+        }
+        for text in ["/x?limit=1&limit=1", "/x?Limit=1", "/x?a", "/x?%ff=1", "/x?=1"] {
+            assert_eq!(read(text, &["limit"]).unwrap_err().kind(), Kind::Malformed, "{text}");
+        }
+    }
 
     #[test]
     fn api_1_accept() {

@@ -7,13 +7,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use tandem_model::DomainName;
 use tandem_store::Directory;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -21,12 +21,16 @@ use tokio_rustls::TlsAcceptor;
 use crate::connection::{self, drained};
 use crate::host_check::HostCheck;
 use crate::readiness::Readiness;
+use crate::room::Room;
 use crate::router::router;
+use crate::seldom::Seldom;
 use crate::state::Api;
 use crate::tls::{Certificate, CertificateError, CertificateFiles, self_signed};
 
-/// Most connections at a time; the next ones wait in the kernel's queue.
+/// Most connections at a time; the one that is idle longest makes room for the next.
 const MAX_CONNECTIONS: usize = 1024;
+/// Most of them from one client network (IPv4 /24, IPv6 /48): nobody alone keeps all others out.
+const MAX_PER_NETWORK: usize = 128;
 /// Longest wait for answers in progress at shutdown: leaves DNS and the store their part of the 30 seconds that the whole
 /// may take (API-82).
 const DRAIN_LIMIT: Duration = Duration::from_secs(20);
@@ -177,32 +181,37 @@ async fn accept(
     mut draining: watch::Receiver<bool>,
 ) -> JoinSet<()> {
     let mut connections = JoinSet::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let room = Room::new(MAX_CONNECTIONS, MAX_PER_NETWORK);
+    let (mut refused, mut failed) = (Seldom::default(), Seldom::default());
     let signal = draining.clone();
     loop {
-        let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             biased;
             () = drained(&mut draining) => return connections,
             // Ended connections are taken out as they end, so that the set does not grow.
             Some(_) = connections.join_next() => continue,
-            next = next => next,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((socket, _)) => {
-                let serve = connection::serve(socket, tls.clone(), router.clone(), signal.clone());
-                connections.spawn(async move {
-                    let _place = place;
-                    serve.await;
-                });
-            }
+            Ok((socket, peer)) => match room.admit(peer.ip()) {
+                Some((place, notice)) => {
+                    let serve = connection::serve(socket, tls.clone(), router.clone(), place, signal.clone());
+                    connections.spawn(connection::unless_given(notice, serve));
+                }
+                None => {
+                    if let Some(times) = refused.count(Instant::now()) {
+                        tracing::warn!(times, "connections were refused: all, or all of one network, are in use");
+                    }
+                }
+            },
             // The caller gave up before we looked: nothing to do with the next one.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be taken");
+                if let Some(times) = failed.count(Instant::now()) {
+                    tracing::warn!(times, %error, "connections could not be taken");
+                }
+                // Most often no descriptors are left.
+                room.free_one();
                 sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -5,15 +5,15 @@ use std::time::Duration;
 use axum::http::{HeaderMap, header};
 use tandem_store::Directory;
 use tokio::sync::{Mutex, Semaphore};
-use tokio::time::Instant;
+use tokio::time::timeout;
 
 use crate::host_check::{BoundedCheck, HostCheck};
 use crate::readiness::Readiness;
 
 /// Most zone exports at a time: each keeps a thread and one version of the zones for as long as its reader is slow.
 const MAX_EXPORTS: usize = 2;
-/// How long an answer of the store about being writable is believed: `/readyz` is open to everybody.
-const WRITABLE_FOR: Duration = Duration::from_secs(1);
+/// Longest wait for the answer to somebody else's same question; then the store hangs.
+const PROBE_WAIT: Duration = Duration::from_secs(5);
 
 /// The API's state.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(crate) struct Api {
     public_url: Option<String>,
     /// The URL of the listener.
     own_url: String,
-    writable: Mutex<Option<(Instant, bool)>>,
+    probing: Mutex<()>,
 }
 
 impl Api {
@@ -51,7 +51,7 @@ impl Api {
             secure: own_url.starts_with("https:"),
             public_url,
             own_url,
-            writable: Mutex::new(None),
+            probing: Mutex::new(()),
         }
     }
 
@@ -69,17 +69,10 @@ impl Api {
         }
     }
 
-    /// Whether the store writes, asked at most once in [`WRITABLE_FOR`].
+    /// Whether the store writes; the store itself knows for how long an answer holds. `/readyz` is open to everybody, so
+    /// only one question at a time takes a place among the changes that wait.
     pub(crate) async fn is_writable(&self) -> bool {
-        let mut known = self.writable.lock().await;
-        let now = Instant::now();
-        if let Some((asked, writable)) = *known
-            && now.duration_since(asked) < WRITABLE_FOR
-        {
-            return writable;
-        }
-        let writable = self.directory.is_writable().await;
-        *known = Some((now, writable));
-        writable
+        let Ok(_one) = timeout(PROBE_WAIT, self.probing.lock()).await else { return false };
+        self.directory.is_writable().await
     }
 }

@@ -20,7 +20,10 @@ pub(crate) async fn livez() -> Result<Response, Problem> {
     json(StatusCode::OK, &HealthBody { status: "live" })
 }
 
-/// Says whether the service does its work: zones loaded, DNS answering, store writing.
+/// Says whether the service does its work; else `failing` says why not.
+///
+/// `store`: changes cannot be written now. `shutdown`: the service is ending. `zones`, `dns`: only during the start, until
+/// they are up.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readyz", tag = "health", security(()),
     responses((status = 200, description = "Ready.", body = HealthBody)),

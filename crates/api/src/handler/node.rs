@@ -6,14 +6,15 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use tandem_model::{DomainName, Node};
-use tandem_store::{Effect, ReadError, RegisterError, Registered, Scope};
+use tandem_store::{Effect, Precondition, ReadError, RegisterError, Registered, Scope};
 use tandem_zone::{Conflict, ConflictKind};
 use tokio::task::JoinSet;
 
-use super::{JSON, json, with_header};
-use crate::page::{Page, PageQuery};
+use super::{JSON, json, tagged, with_header};
+use crate::assignment::unassigned;
+use crate::page::Page;
 use crate::precondition::{Conditions, Outcome, etag};
 use crate::problem::{Fault, Kind, MAX_FAULTS, Problem};
 use crate::request::{Caller, PathDomain, demand_accepts, json_body, parse_json, query};
@@ -25,22 +26,10 @@ use crate::warning::warnings;
 /// The path of the list.
 const LIST: &str = "/v1/nodes";
 
-/// The query of a PUT.
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PutQuery {
-    #[serde(default)]
-    dry_run: bool,
-}
-
-/// The query of a request that has none.
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NoQuery {}
-
 /// Registers a node or replaces its registration; with `dry_run` only shows what that would do.
 ///
 /// Idempotent: the same document again changes nothing. The answer comes when the change is durable and DNS shows it.
+/// A node's token keeps the numbers that the registration has; only an admin token adds some.
 #[utoipa::path(
     put, path = "/v1/nodes/{domain}", operation_id = "putNode", tag = "nodes",
     params(
@@ -65,35 +54,57 @@ pub(crate) async fn put(
     body: Body,
 ) -> Result<Response, Problem> {
     demand_covers(&caller, &domain.name)?;
-    let PutQuery { dry_run } = query(&uri)?;
+    let dry_run = match query(&uri, &["dry_run"])?.find("dry_run") {
+        Some("true") => true,
+        Some("false") | None => false,
+        Some(_) => return Err(Problem::new(Kind::Malformed, "dry_run must be `true` or `false`.")),
+    };
     demand_accepts(&headers, JSON)?;
     let body = json_body(&headers, body).await?;
 
     let conditions = Conditions::read(&headers)?;
-    let mut current = None;
-    if !conditions.is_empty() {
-        current = api.directory.node(&domain.name).await?.map(|registered| registered.revision);
-        // API-17: before what the body says. The store looks again, together with the change.
-        match conditions.evaluate(current) {
-            Outcome::True => {}
-            Outcome::MatchFalse | Outcome::NoneMatchFalse => return Err(Problem::stale(current.map(etag))),
-        }
+    let mut registered = None;
+    if !conditions.is_empty() || !caller.is_admin() {
+        registered = api.directory.node(&domain.name).await?;
+    }
+    let current = registered.as_ref().map(|registered| registered.revision);
+    // API-17: before what the body says. The store looks again, together with the change.
+    match conditions.evaluate(current) {
+        Outcome::True => {}
+        Outcome::MatchFalse | Outcome::NoneMatchFalse => return Err(Problem::stale(current.map(etag))),
     }
 
     let body = parse_json(&body)?;
     let mut normalised = domain.normalised;
     let (node, more) = read_node(domain.name, &body).map_err(Problem::invalid)?;
     normalised.extend(more);
+    let has_conditions = !conditions.is_empty();
+    let must = if caller.is_admin() || node.numbers.is_empty() {
+        conditions.into_precondition(current)
+    } else {
+        // ENUM-77: before anything is compared with other nodes, so that nobody finds out which numbers are taken.
+        let faults = unassigned(&node, registered.as_ref().map(|registered| &registered.node));
+        if !faults.is_empty() {
+            return Err(Problem::with_faults(Kind::Forbidden, faults));
+        }
+        // An admin may be taking a number away at this moment.
+        Precondition::Revision(current.into_iter().collect())
+    };
+    let refused = |error| match error {
+        RegisterError::Stale(_) if !has_conditions => Problem::unavailable(
+            "Somebody else changed this registration at the same moment; this request changed nothing.",
+        ),
+        error => refused(error, &caller),
+    };
     check_hosts(&api, &caller, &node).await?;
 
-    let must = conditions.into_precondition(current);
     let notes = |node: &Node| Notes { normalised, warnings: warnings(node, &api.directory.live().load()) };
     if dry_run {
-        let (effect, records) = api.directory.rehearse(&node, must).await.map_err(|error| refused(error, &caller))?;
+        let (effect, records) = api.directory.rehearse(&node, must).await.map_err(refused)?;
         let notes = notes(&node);
         return json(StatusCode::OK, &ChangeBody::rehearsed(&node, effect, &records, notes));
     }
-    let receipt = api.directory.register(node, must, &caller.0).await.map_err(|error| refused(error, &caller))?;
+    let receipt = api.directory.register(node, must, &caller.0).await.map_err(refused)?;
     let node = &receipt.registered.node;
     tracing::debug!(
         domain = %node.domain(), effect = ?receipt.effect, serial = receipt.serial.value(), token = caller.0.token_id,
@@ -131,15 +142,9 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let registered = find(&api, &caller, &domain.name).await?;
-    let NoQuery {} = query(&uri)?;
+    query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
-    let tag = etag(registered.revision);
-    match Conditions::read(&headers)?.evaluate(Some(registered.revision)) {
-        Outcome::True => with_header(json(StatusCode::OK, &RegistrationBody::from(&registered))?, header::ETAG, &tag),
-        Outcome::MatchFalse => Err(Problem::stale(Some(tag))),
-        // API-15.
-        Outcome::NoneMatchFalse => with_header(StatusCode::NOT_MODIFIED.into_response(), header::ETAG, &tag),
-    }
+    tagged(&headers, registered.revision, || json(StatusCode::OK, &RegistrationBody::from(&registered)))
 }
 
 /// Withdraws a node: its records leave DNS, its numbers are free.
@@ -161,7 +166,7 @@ pub(crate) async fn delete(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let registered = find(&api, &caller, &domain.name).await?;
-    let NoQuery {} = query(&uri)?;
+    query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
     let conditions = Conditions::read(&headers)?;
     if caller.is_admin() && !conditions.has_if_match() {
@@ -185,8 +190,15 @@ pub(crate) async fn delete(
 /// Shows the records that a registered node makes.
 #[utoipa::path(
     get, path = "/v1/nodes/{domain}/records", operation_id = "getNodeRecords", tag = "nodes",
-    params(("domain" = String, Path, description = "The node's SIP domain.", example = "debug.ostn.test")),
-    responses((status = 200, description = "The records.", body = RecordsBody)),
+    params(
+        ("domain" = String, Path, description = "The node's SIP domain.", example = "debug.ostn.test"),
+        ("If-None-Match" = Option<String>, Header, description = "Entity tags that the caller has already."),
+    ),
+    responses(
+        (status = 200, description = "The records.", body = RecordsBody,
+            headers(("ETag" = String, description = "Strong; the records' own, not the registration's."))),
+        (status = 304, description = "The caller has it already."),
+    ),
 )]
 pub(crate) async fn records(
     State(api): State<Arc<Api>>,
@@ -196,10 +208,11 @@ pub(crate) async fn records(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let registered = find(&api, &caller, &domain.name).await?;
-    let NoQuery {} = query(&uri)?;
+    query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
     let records = api.directory.live().load().records(&registered.node).map_err(Problem::internal)?;
-    json(StatusCode::OK, &RecordsBody::new(&registered.node, &records))
+    let body = RecordsBody::new(&registered.node, &records);
+    tagged(&headers, body.tag(), || json(StatusCode::OK, &body))
 }
 
 /// Lists registrations in canonical name order; a node's token sees its own names only.
@@ -219,7 +232,7 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     demand_accepts(&headers, JSON)?;
-    let page = Page::new(LIST, query::<PageQuery>(&uri)?)?;
+    let page = Page::new(LIST, &uri)?;
     let after = match &page.after {
         None => None,
         Some(name) => Some(DomainName::parse(name).map_err(Problem::internal)?),

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use tandem_store::TokenInfo;
 
-use super::node::NoQuery;
 use super::{JSON, json, with_header};
-use crate::page::{Page, PageQuery};
+use crate::page::Page;
 use crate::problem::Problem;
-use crate::request::{Caller, demand_accepts, json_body, parse_json, query};
+use crate::request::{Caller, demand_accepts, json_body, parse_json, query, unreadable_path};
 use crate::state::Api;
 use crate::v1::token::{IssuedTokenBody, NewTokenBody, TokenBody, TokensBody, read_new_token};
 
@@ -34,7 +34,7 @@ pub(crate) async fn post(
     body: Body,
 ) -> Result<Response, Problem> {
     caller.demand_admin()?;
-    let NoQuery {} = query(&uri)?;
+    query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
     let body = json_body(&headers, body).await?;
     let new = read_new_token(&parse_json(&body)?).map_err(Problem::invalid)?;
@@ -67,7 +67,7 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     caller.demand_admin()?;
     demand_accepts(&headers, JSON)?;
-    let page = Page::new(LIST, query::<PageQuery>(&uri)?)?;
+    let page = Page::new(LIST, &uri)?;
     // A fixed width makes text order the order of time.
     let key = |info: &TokenInfo| format!("{:020} {}", info.created, info.id);
     let mut tokens = api.directory.tokens().await?;
@@ -87,11 +87,12 @@ pub(crate) async fn list(
 pub(crate) async fn delete(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     caller.demand_admin()?;
-    let NoQuery {} = query(&uri)?;
+    let Path(id) = id.map_err(|_| unreadable_path())?;
+    query(&uri, &[])?;
     api.directory.revoke_token(&id, &caller.0).await?;
     tracing::debug!(ended = id, token = caller.0.token_id, "token ended");
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -12,12 +12,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http_body::Frame;
+use tandem_model::DomainName;
+use tandem_zone::Zones;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::node::NoQuery;
-use super::{JSON, json, with_header};
-use crate::page::{Page, PageQuery};
+use super::{JSON, json, tagged, with_header};
+use crate::page::Page;
 use crate::problem::Problem;
 use crate::request::{Caller, PathDomain, demand_accepts, query};
 use crate::state::Api;
@@ -52,11 +53,11 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     caller.demand_admin()?;
     demand_accepts(&headers, JSON)?;
-    let page = Page::new(LIST, query::<PageQuery>(&uri)?)?;
+    let page = Page::new(LIST, &uri)?;
     let zones = api.directory.live().load();
     let after = match &page.after {
         None => None,
-        Some(apex) => Some(tandem_model::DomainName::parse(apex).map_err(Problem::internal)?),
+        Some(apex) => Some(DomainName::parse(apex).map_err(Problem::internal)?),
     };
     let mut found: Vec<_> = zones
         .iter()
@@ -72,8 +73,15 @@ pub(crate) async fn list(
 /// Exports a zone as a master file that other servers load; one version, whole (DNS-79).
 #[utoipa::path(
     get, path = "/v1/zones/{zone}", operation_id = "exportZone", tag = "zones",
-    params(("zone" = String, Path, description = "The zone's name.", example = "ostn.test")),
-    responses((status = 200, description = "The master file (RFC 1035 5).", body = String, content_type = "text/dns")),
+    params(
+        ("zone" = String, Path, description = "The zone's name.", example = "ostn.test"),
+        ("If-None-Match" = Option<String>, Header, description = "Entity tags that the caller has already."),
+    ),
+    responses(
+        (status = 200, description = "The master file (RFC 1035 5).", body = String, content_type = "text/dns",
+            headers(("ETag" = String, description = "Strong: the zone's serial."))),
+        (status = 304, description = "The caller has it already."),
+    ),
 )]
 pub(crate) async fn export(
     State(api): State<Arc<Api>>,
@@ -84,11 +92,14 @@ pub(crate) async fn export(
 ) -> Result<Response, Problem> {
     caller.demand_admin()?;
     let zones = api.directory.live().load();
-    if zones.zone(&apex.name).is_none() {
-        return Err(Problem::not_found());
-    }
-    let NoQuery {} = query(&uri)?;
+    let serial = zones.zone(&apex.name).ok_or_else(Problem::not_found)?.serial();
+    query(&uri, &[])?;
     demand_accepts(&headers, TEXT_DNS)?;
+    tagged(&headers, serial.value().into(), || print(&api, zones, apex.name))
+}
+
+/// Prints a zone of `zones` into an answer, as fast as its reader reads.
+fn print(api: &Api, zones: Arc<Zones>, apex: DomainName) -> Result<Response, Problem> {
     let permit = Arc::clone(&api.exports)
         .try_acquire_owned()
         .map_err(|_| Problem::unavailable("As many zones as possible are being exported: try again."))?;
@@ -98,9 +109,9 @@ pub(crate) async fn export(
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
         let mut out = Pieces { text: String::with_capacity(PIECE), pieces, runtime };
-        let printed = zones.zone(&apex.name).ok_or(fmt::Error).and_then(|zone| zones.print(zone, &mut out));
+        let printed = zones.zone(&apex).ok_or(fmt::Error).and_then(|zone| zones.print(zone, &mut out));
         if printed.and_then(|()| out.send()).and_then(|()| out.hand_on(Piece::End)).is_err() {
-            tracing::debug!(zone = %apex.name, "the reader of an export was too slow or has gone");
+            tracing::debug!(zone = %apex, "the reader of an export was too slow or has gone");
         }
     });
     let mut response = Body::new(PieceBody { pieces: reader, ended: false }).into_response();

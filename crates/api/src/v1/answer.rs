@@ -1,6 +1,7 @@
 //! The bodies of answers about nodes and zones, and the node document that both directions share.
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use tandem_model::node::{KeyHolder, KeyPin};
 use tandem_model::{Node, NumberClaim, Record, Target};
 use tandem_store::{Effect, Receipt, Registered};
@@ -378,6 +379,14 @@ impl RecordsBody {
             records: records.iter().map(RecordBody::from).collect(),
             text: records.iter().map(ToString::to_string).collect(),
         }
+    }
+
+    /// What their entity tag is made of. Not the registration's revision: a zone that is served from now on can change
+    /// a node's records too (API-10).
+    pub(crate) fn tag(&self) -> u64 {
+        let mut hash = Sha256::new_with_prefix(&self.domain);
+        self.text.iter().for_each(|line| hash.update(format!("\n{line}")));
+        hash.finalize().iter().take(8).fold(0, |tag, octet| tag << 8 | u64::from(*octet))
     }
 }
 

@@ -345,6 +345,7 @@ mod tests {
         let target = r#"{"host":"sip.debug.ostn.test","port":5061}"#;
         let with = |more: &str| format!(r#"{{"targets":[{target}],{more}}}"#);
         let host = |host: &str| format!(r#"{{"targets":[{{"host":"{host}","port":5061}}]}}"#);
+        let key = format!(r#"{{"holder":"node","sha256":"{}"}}"#, "ab".repeat(32));
         let nine: Vec<_> =
             (0..9).map(|port| format!(r#"{{"host":"a.debug.ostn.test","port":{}}}"#, 5061 + port)).collect();
         let long = format!("{}.{}.{}.{}", "a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(62));
@@ -390,6 +391,8 @@ mod tests {
             (with(r#""sources":["192.0.2.1/24"]"#), "#/sources/0", "behind the prefix"),
             (with(r#""keys":[{"holder":"me","sha256":"00"}]"#), "#/keys/0/holder", "found \"me\""),
             (with(r#""keys":[{"holder":"node","sha256":"00"}]"#), "#/keys/0/sha256", "64 hexadecimal"),
+            (with(r#""sources":["192.0.2.0/24","192.0.2.0/24"]"#), "#/sources/1", "twice"),
+            (with(&format!(r#""keys":[{key},{key}]"#)), "#/keys/1", "twice"),
             (with(r#""numbers":[{"e164":"15550101"}]"#), "#/numbers/0/e164", "begins with '+'"),
             (with(r#""numbers":[{}]"#), "#/numbers/0", "`e164`"),
             (with(r#""numbers":[{"e164":"+1","block":"+1"}]"#), "#/numbers/0", "not both"),

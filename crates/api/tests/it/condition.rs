@@ -91,6 +91,36 @@ fn api_t07_not_modified() {
 }
 
 #[test]
+fn api_10_records_and_zones_have_entity_tags() {
+    let service = Service::start();
+    service.register("debug.ostn.test");
+    let records = format!("{NODE}/records");
+    let paths = [records.as_str(), "/v1/zones/ostn.test"];
+    let tag = |path: &str| service.send("GET", path, &[], None).field("etag").unwrap().to_owned();
+    let tags = paths.map(tag);
+    for (path, tag) in paths.iter().zip(&tags) {
+        for method in ["GET", "HEAD"] {
+            let answer = service.send(method, path, &[("if-none-match", tag)], None);
+            assert_eq!((answer.status, answer.field("etag"), answer.text.as_str()), (304, Some(tag.as_str()), ""));
+        }
+        assert_eq!(service.send("GET", path, &[("if-match", "\"0\"")], None).status, 412, "{path}");
+        assert_eq!(service.send("GET", path, &[("if-none-match", "5")], None).status, 400, "{path}");
+    }
+    assert_eq!(tags[1], format!("\"{}\"", service.send("GET", "/v1/zones", &[], None).json()["zones"][1]["serial"]));
+
+    let contact = document_with("debug.ostn.test", r#","contact":"ops""#);
+    assert_eq!(service.send("PUT", NODE, &[], Some(&contact)).status, 200);
+    assert_eq!(tag(&records), tags[0], "a contact is in no record");
+    let other = document_with("debug.ostn.test", r#","ttl":30"#);
+    assert_eq!(service.send("PUT", NODE, &[], Some(&other)).status, 200);
+    for (path, old) in paths.iter().zip(&tags) {
+        let answer = service.send("GET", path, &[("if-none-match", old)], None);
+        assert_eq!(answer.status, 200, "{path}");
+        assert_ne!(answer.field("etag"), Some(old.as_str()), "{path}");
+    }
+}
+
+#[test]
 fn api_t08_to_t10_order_of_checks() {
     let service = Service::start();
     service.register("debug.ostn.test");

@@ -86,14 +86,59 @@ fn heads_that_are_too_large() {
 }
 
 #[test]
-fn slow_heads_are_cut_off() {
+fn idle_connections_and_slow_heads_are_cut_off() {
     let service = Service::start();
-    let mut stream = connect(&service);
-    stream.write_all(b"GET /livez HTTP/1.1\r\nHo").unwrap();
-    let mut rest = Vec::new();
-    // Ends because the server ends it, within LIMIT.
-    stream.read_to_end(&mut rest).unwrap();
-    assert!(!String::from_utf8(rest).unwrap().starts_with("HTTP/1.1 200"));
+    let (mut slow, silent, mut idle) = (connect(&service), connect(&service), connect(&service));
+    slow.write_all(b"GET /livez HTTP/1.1\r\nHo").unwrap();
+    idle.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert!(read_answer(&mut idle).starts_with("HTTP/1.1 200"));
+    for (id, mut stream) in [("slow", slow), ("silent", silent), ("idle", idle)] {
+        let mut rest = Vec::new();
+        // Ends because the server ends it, within LIMIT.
+        stream.read_to_end(&mut rest).unwrap();
+        assert!(!String::from_utf8(rest).unwrap().starts_with("HTTP/1.1 200"), "{id}");
+    }
+}
+
+/// Whether the server has closed `stream` before idle connections end by themselves.
+fn is_closed_early(stream: &mut TcpStream) -> bool {
+    stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+    match stream.read(&mut [0]) {
+        Ok(len) => len == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
+#[test]
+fn threat_6_one_client_does_not_starve_the_rest() {
+    // What one network may have: server.rs.
+    const SHARE: usize = 128;
+    let service = Service::start();
+    let body = document("debug.ostn.test");
+    let mut busy = connect(&service);
+    let fields = format!("Expect: 100-continue\r\nContent-Length: {}\r\n", body.len());
+    busy.write_all(head(&service, &fields).as_bytes()).unwrap();
+    assert!(read_answer(&mut busy).starts_with("HTTP/1.1 100"), "the request is being worked on");
+    let mut idle: Vec<_> = (1..SHARE)
+        .map(|_| {
+            let mut stream = connect(&service);
+            stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            assert!(read_answer(&mut stream).starts_with("HTTP/1.1 200"));
+            stream
+        })
+        .collect();
+    for first in 0..3 {
+        let mut late = connect(&service);
+        late.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        assert!(read_answer(&mut late).starts_with("HTTP/1.1 200"), "a new one is served at once");
+        assert!(is_closed_early(&mut idle[first]), "the one that is idle longest goes");
+        idle.push(late);
+    }
+    let last = idle.last_mut().unwrap();
+    last.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert!(read_answer(last).starts_with("HTTP/1.1 200"), "the others stay");
+    busy.write_all(body.as_bytes()).unwrap();
+    assert!(read_answer(&mut busy).starts_with("HTTP/1.1 201"), "a request in progress is never cut");
 }
 
 #[test]

@@ -85,25 +85,71 @@ fn another_node_has_it() {
     let service = Service::start();
     let first = document_with("debug.ostn.test", r#","numbers":[{"e164":"+15550101"},{"block":"+155502"}]"#);
     assert_eq!(service.send("PUT", NODE, &[], Some(&first)).status, 201);
-    let token = service.token(&["other.ostn.test"]);
     for (id, numbers, pointers) in [
         ("a number", r#"[{"e164":"+15550101"}]"#, &["#/numbers/0"][..]),
         ("a block inside", r#"[{"e164":"+15559"},{"block":"+1555021"}]"#, &["#/numbers/1"]),
         ("both", r#"[{"e164":"+15550101"},{"block":"+1555"}]"#, &["#/numbers/0", "#/numbers/1"]),
     ] {
         let body = document_with("other.ostn.test", &format!(r#","numbers":{numbers}"#));
-        let answer = service.send_as(&token, "PUT", "/v1/nodes/other.ostn.test", Some(&body));
+        let answer = service.send("PUT", "/v1/nodes/other.ostn.test", &[], Some(&body));
         assert_eq!((answer.status, answer.problem().as_str()), (409, "conflict"), "{id}: {}", answer.text);
         assert_eq!(answer.pointers(), pointers, "{id}");
-        assert!(!answer.text.contains("debug.ostn.test"), "API-23 {id}: {}", answer.text);
-        let answer = service.send("PUT", "/v1/nodes/other.ostn.test", &[], Some(&body));
-        assert!(
-            answer.status == 409 && answer.text.contains("debug.ostn.test"),
-            "an admin sees whose: {}",
-            answer.text
-        );
+        assert!(answer.text.contains("debug.ostn.test"), "an admin sees whose: {}", answer.text);
         assert_eq!(service.send("GET", "/v1/nodes/other.ostn.test", &[], None).status, 404, "{id}: nothing changed");
     }
+}
+
+#[test]
+fn enum_77_only_an_admin_adds_numbers() {
+    const OTHER: &str = "/v1/nodes/other.ostn.test";
+    let service = Service::start();
+    let with = |domain: &str, numbers: &str| document_with(domain, &format!(r#","numbers":[{numbers}]"#));
+    let taken = with("debug.ostn.test", r#"{"e164":"+15550101"},{"block":"+155502"}"#);
+    assert_eq!(service.send("PUT", NODE, &[], Some(&taken)).status, 201);
+    let token = service.token(&["other.ostn.test"]);
+    let put = |numbers: &str, query: &str| {
+        service.send_as(&token, "PUT", &format!("{OTHER}{query}"), Some(&with("other.ostn.test", numbers)))
+    };
+    let refusal = |numbers: &str, pointers: &[&str]| {
+        for query in ["", "?dry_run=true"] {
+            let answer = put(numbers, query);
+            assert_eq!((answer.status, answer.problem().as_str()), (403, "forbidden"), "{numbers}: {}", answer.text);
+            assert_eq!(answer.pointers(), pointers, "{numbers}");
+            assert!(answer.text.contains("ask the directory's admin to add it"), "{}", answer.text);
+        }
+        let detail = put(numbers, "").json()["errors"][0]["detail"].as_str().unwrap().to_owned();
+        // What is said of a number, without the number.
+        detail.replace(|c: char| c == '+' || c.is_ascii_digit(), "")
+    };
+    for (taken, free) in
+        [(r#"{"e164":"+15550101"}"#, r#"{"e164":"+15559999"}"#), (r#"{"block":"+1555021"}"#, r#"{"block":"+166602"}"#)]
+    {
+        assert_eq!(refusal(taken, &["#/numbers/0"]), refusal(free, &["#/numbers/0"]), "nobody can probe");
+    }
+    assert_eq!(service.send("GET", OTHER, &[], None).status, 404, "nothing changed");
+    assert_eq!(put("", "").status, 201, "without numbers it registers itself");
+
+    let own = r#"{"e164":"+15550300"},{"block":"+155504"}"#;
+    assert_eq!(service.send("PUT", OTHER, &[], Some(&with("other.ostn.test", own))).status, 200, "an admin adds");
+    assert_eq!(put(own, "").json()["effect"], "unchanged");
+    let moved = r#"{"block":"+155504"},{"e164":"+15550300","uri":"sip:bob@other.ostn.test"}"#;
+    assert_eq!(put(moved, "?dry_run=true").status, 200);
+    assert_eq!(put(moved, "").json()["effect"], "replaced", "where its number leads is the node's own affair");
+    refusal(
+        r#"{"block":"+155504"},{"e164":"+15550101"},{"e164":"+15550300"},{"block":"+15560"}"#,
+        &["#/numbers/1", "#/numbers/3"],
+    );
+    refusal(r#"{"block":"+15550300"}"#, &["#/numbers/0"]);
+    assert_eq!(put(r#"{"block":"+155504"}"#, "").status, 200, "it gives a number back");
+    refusal(own, &["#/numbers/0"]);
+
+    let tag = service.send("GET", OTHER, &[], None).etag();
+    let bearer = format!("Bearer {token}");
+    let with_tag = |tag: &str| {
+        let fields = [("authorization", bearer.as_str()), ("if-match", tag)];
+        service.send_raw("PUT", OTHER, &fields, Some(&with("other.ostn.test", r#"{"block":"+155504"}"#))).status
+    };
+    assert_eq!((with_tag(&tag), with_tag("\"0\"")), (200, 412), "preconditions hold as ever");
 }
 
 #[test]
@@ -131,7 +177,21 @@ fn requests() {
     let answer = service.send("DELETE", &format!("{NODE}?dry_run=true"), &[("if-match", "*")], None);
     assert_eq!(answer.status, 400, "a DELETE has no dry run, and is not done instead");
     assert_eq!(service.send("GET", NODE, &[], None).status, 200);
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/problem+json", ""] {
+    for (query, part) in [
+        ("dryrun=true", "known here: dry_run"),
+        ("dry_run=yes", "`true` or `false`"),
+        ("dry_run=true&dry_run=true", "given twice"),
+    ] {
+        let answer = service.send("PUT", &format!("{NODE}?{query}"), &[], Some("{}"));
+        assert!(answer.status == 400 && answer.text.contains(part), "{query}: {}", answer.text);
+        assert!(!answer.text.contains("deserialize"), "own words: {}", answer.text);
+    }
+    let answer = service.send("GET", "/v1/nodes?limit=many", &[], None);
+    assert!(answer.status == 400 && answer.text.contains("whole number from 1 to 200"), "{}", answer.text);
+    let answer = service.send("DELETE", "/v1/tokens/%ff", &[], None);
+    assert_eq!((answer.status, answer.problem().as_str()), (400, "malformed"), "API-20");
+    let kinds = ["text/plain", "application/x-www-form-urlencoded", "application/problem+json", ""];
+    for kind in kinds.into_iter().chain(["application/json; charset=iso-8859-1"]) {
         let answer = service.send("PUT", NODE, &[("content-type", kind)], Some("{}"));
         assert_eq!((answer.status, answer.problem().as_str()), (415, "unsupported-type"), "{kind}");
     }

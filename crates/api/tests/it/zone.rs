@@ -57,3 +57,23 @@ fn api_t31_a_store_that_is_closed() {
     let answer = service.send("PUT", "/v1/nodes/new.ostn.test", &[], Some(&body));
     assert_eq!((answer.status, answer.problem().as_str()), (503, "unavailable"), "{}", answer.text);
 }
+
+#[test]
+fn api_82_ready_as_soon_as_writes_succeed() {
+    let service = Service::start();
+    let ready = || service.send_raw("GET", "/readyz", &[], None);
+    let put = |domain: &str| {
+        let body = crate::service::document(domain);
+        service.send("PUT", &format!("/v1/nodes/{domain}"), &[], Some(&body)).status
+    };
+    assert_eq!(put("debug.ostn.test"), 201);
+    // Another writer keeps the database to itself.
+    let other = rusqlite::Connection::open(service.dir.path().join("tandem.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(put("new.ostn.test"), 503);
+    let answer = ready();
+    assert_eq!((answer.status, answer.json()["failing"][0].as_str()), (503, Some("store")));
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(put("new.ostn.test"), 201);
+    assert_eq!(ready().status, 200, "without a wait");
+}
