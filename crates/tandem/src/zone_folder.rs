@@ -39,7 +39,7 @@ impl ZoneFile {
     }
 }
 
-/// Logs what loads but is probably wrong: each warning once, of one zone no more than [`MAX_LOGGED`].
+/// Logs what loads but is probably wrong: each warning once, of one zone no more than 20.
 pub fn log_warnings(files: &[ZoneFile]) {
     for ZoneFile { path, zone } in files {
         let (file, warnings) = (path.display(), zone.warnings());
