@@ -2,6 +2,7 @@
 
 pub(crate) mod health;
 pub(crate) mod node;
+pub(crate) mod reload;
 pub(crate) mod token;
 pub(crate) mod zone;
 

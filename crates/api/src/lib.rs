@@ -24,9 +24,11 @@ mod state;
 mod tls;
 mod v1;
 mod warning;
+mod zone_files;
 
 pub use host_check::{HostAnswer, HostCheck};
 pub use openapi::text as openapi_text;
 pub use readiness::{Check, Readiness};
 pub use server::{ApiConfig, ApiServer, StartError};
-pub use tls::{CertificateError, CertificateFiles};
+pub use tls::{CertificateError, CertificateFiles, self_signed};
+pub use zone_files::{Reading, ZoneFiles};

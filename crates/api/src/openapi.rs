@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use crate::handler::{health, node, token, zone};
+use crate::handler::{health, node, reload, token, zone};
 use crate::problem::{Kind, PROBLEM_JSON, ProblemBody, TYPE_PREFIX};
 
 /// The description as JSON text; made once.
@@ -32,7 +32,8 @@ pub fn text() -> &'static str {
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     paths(
-        node::put, node::get, node::delete, node::records, node::list, zone::list, zone::export, token::post,
+        node::put, node::get, node::delete, node::records, node::list, zone::list, zone::export, reload::reload,
+        token::post,
         token::list, token::delete, health::livez, health::readyz, health::openapi
     ),
     components(schemas(ProblemBody)),
@@ -75,6 +76,7 @@ fn problems(operation: &str) -> Vec<Kind> {
         }
         "listTokens" | "listZones" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "deleteToken" => &[Malformed, Unauthenticated, Forbidden, NotFound],
+        "reloadZones" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, InvalidRequest],
         "exportZone" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, Stale, InvalidRequest],
         _ => &[],
     };
@@ -123,6 +125,9 @@ fn example(operation: &str, status: &str) -> Option<Value> {
         }),
         ("listNodes", "200") => json!({"nodes": [registration]}),
         ("listZones", "200") => json!({"zones": [{"apex": "ostn.test", "serial": 12}]}),
+        ("reloadZones", "200") => json!({
+            "zones": [{"apex": "ostn.test", "change": "changed", "added": 2, "removed": 1, "serial": 13}], "served": 4
+        }),
         ("exportZone", "200") => {
             json!("ostn.test. 3600 IN SOA ns1.ostn.test. hostmaster.ostn.test. 12 3600 600 604800 30\n")
         }
@@ -242,10 +247,10 @@ mod tests {
                 }
             }
         }
-        assert_eq!(ids.len(), 13);
+        assert_eq!(ids.len(), 14);
         ids.sort_unstable();
         ids.dedup();
-        assert_eq!(ids.len(), 13, "operation ids are unique");
+        assert_eq!(ids.len(), 14, "operation ids are unique");
     }
 
     #[test]

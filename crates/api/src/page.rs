@@ -50,7 +50,7 @@ impl Page {
         Ok(Self { list, limit, after })
     }
 
-    /// The `Link` field: `first` always, `next` behind the entry with sort key `last` unless the list ends there.
+    /// The `Link` field (RFC 8288 3, API-41): `first` always, `next` behind the entry with sort key `last` unless the list ends there.
     pub(crate) fn link(&self, origin: &str, last: Option<&str>) -> String {
         let Self { list, limit, .. } = self;
         let mut link = format!("<{origin}{list}?limit={limit}>; rel=\"first\"");

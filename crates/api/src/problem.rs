@@ -18,7 +18,7 @@ use uuid::Uuid;
 pub(crate) const MAX_FAULTS: usize = 50;
 /// What every problem's `type` begins with: an absolute URI that needs no host of ours.
 pub(crate) const TYPE_PREFIX: &str = "urn:tandem:problem:";
-/// Seconds after which a caller told 503 should try again.
+/// Seconds after which a caller told 503 should try again (API-30).
 const RETRY_AFTER: u32 = 2;
 
 /// The media type of a problem.

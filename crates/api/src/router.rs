@@ -17,7 +17,7 @@ use axum::routing::{delete, get, post, put};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::handler::{health, node, token, zone};
+use crate::handler::{health, node, reload, token, zone};
 use crate::leftover::Leftover;
 use crate::problem::{Kind, Problem};
 use crate::state::Api;
@@ -37,6 +37,7 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
         .route("/v1/nodes/{domain}", put(node::put).get(node::get).delete(node::delete))
         .route("/v1/nodes/{domain}/records", get(node::records))
         .route("/v1/zones", get(zone::list))
+        .route("/v1/zones/reload", post(reload::reload))
         .route("/v1/zones/{zone}", get(zone::export))
         .route("/v1/tokens", post(token::post).get(token::list))
         .route("/v1/tokens/{id}", delete(token::delete))

@@ -26,6 +26,7 @@ use crate::router::router;
 use crate::seldom::Seldom;
 use crate::state::Api;
 use crate::tls::{Certificate, CertificateError, CertificateFiles, self_signed};
+use crate::zone_files::ZoneFiles;
 
 /// Most connections at a time; the one that is idle longest makes room for the next.
 const MAX_CONNECTIONS: usize = 1024;
@@ -51,13 +52,22 @@ pub struct ApiConfig {
     pub data_dir: PathBuf,
     /// `https://directory.ostn.test`: what links begin with when callers come through a proxy.
     pub public_url: Option<String>,
+    /// The master files, to be read again on demand.
+    pub zone_files: Option<Arc<dyn ZoneFiles>>,
 }
 
 impl ApiConfig {
     /// Listens on `listen`, keeps a certificate in `data_dir`, and leaves everything else out.
     #[must_use]
     pub fn new(listen: SocketAddr, data_dir: impl Into<PathBuf>) -> Self {
-        Self { listen, certificate: None, names: Vec::new(), data_dir: data_dir.into(), public_url: None }
+        Self {
+            listen,
+            certificate: None,
+            names: Vec::new(),
+            data_dir: data_dir.into(),
+            public_url: None,
+            zone_files: None,
+        }
     }
 }
 
@@ -99,12 +109,12 @@ impl ApiServer {
         readiness: Readiness,
         host_check: Box<dyn HostCheck>,
     ) -> Result<Self, StartError> {
-        let ApiConfig { listen, certificate, names, data_dir, public_url } = config;
+        let ApiConfig { listen, certificate, names, data_dir, public_url, zone_files } = config;
         let files = match certificate {
             Some(files) => Some(files),
             // API-6: tokens never cross a network in clear.
             None if listen.ip().is_loopback() => None,
-            None => Some(self_signed(&data_dir, listen.ip(), &names)?),
+            None => Some(self_signed(&data_dir, &[listen.ip()], &names)?),
         };
         let certificate = files.map(Certificate::load).transpose()?;
         let tls = match &certificate {
@@ -115,7 +125,7 @@ impl ApiServer {
         let listener = TcpListener::bind(listen).await.map_err(bind)?;
         let local_addr = listener.local_addr().map_err(bind)?;
         let own_url = url(local_addr, certificate.is_some());
-        let api = Arc::new(Api::new(directory, readiness.clone(), host_check, own_url, public_url));
+        let api = Arc::new(Api::new(directory, readiness.clone(), host_check, zone_files, own_url, public_url));
         let (draining, signal) = watch::channel(false);
         let accepting = tokio::spawn(accept(listener, tls, router(&api), signal));
         Ok(Self { local_addr, certificate, readiness, draining, accepting })

@@ -1,5 +1,6 @@
 //! What every handler shares.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
@@ -9,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::host_check::{BoundedCheck, HostCheck};
 use crate::readiness::Readiness;
+use crate::zone_files::ZoneFiles;
 
 /// Most zone exports at a time: each keeps a thread and one version of the zones for as long as its reader is slow.
 const MAX_EXPORTS: usize = 2;
@@ -25,7 +27,11 @@ pub(crate) struct Api {
     /// For targets outside the zones served.
     pub(crate) hosts: BoundedCheck,
     /// Permits for zone exports.
-    pub(crate) exports: std::sync::Arc<Semaphore>,
+    pub(crate) exports: Arc<Semaphore>,
+    /// The master files, to be read again.
+    pub(crate) zone_files: Option<Arc<dyn ZoneFiles>>,
+    /// Held by the one reload that runs.
+    pub(crate) reloading: Mutex<()>,
     /// Whether requests come over TLS.
     pub(crate) secure: bool,
     /// The URL that callers use, when it is configured.
@@ -40,6 +46,7 @@ impl Api {
         directory: Directory,
         readiness: Readiness,
         hosts: Box<dyn HostCheck>,
+        zone_files: Option<Arc<dyn ZoneFiles>>,
         own_url: String,
         public_url: Option<String>,
     ) -> Self {
@@ -47,7 +54,9 @@ impl Api {
             directory,
             readiness,
             hosts: BoundedCheck::new(hosts),
-            exports: std::sync::Arc::new(Semaphore::new(MAX_EXPORTS)),
+            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
+            zone_files,
+            reloading: Mutex::new(()),
             secure: own_url.starts_with("https:"),
             public_url,
             own_url,

@@ -129,10 +129,14 @@ fn read(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Certified
     })
 }
 
-/// The files `api.crt` and `api.key` in `data_dir`; makes them if `api.crt` is not there, for the address and `names`.
-pub(crate) fn self_signed(
+/// The files `api.crt` and `api.key` in `data_dir`; makes them if `api.crt` is not there, for `addresses` and `names`.
+///
+/// # Errors
+///
+/// [`CertificateError`]: a file cannot be written, or no certificate can be made.
+pub fn self_signed(
     data_dir: &Path,
-    address: IpAddr,
+    addresses: &[IpAddr],
     names: &[DomainName],
 ) -> Result<CertificateFiles, CertificateError> {
     let files = CertificateFiles { chain: data_dir.join("api.crt"), key: data_dir.join("api.key") };
@@ -143,8 +147,11 @@ pub(crate) fn self_signed(
     }
     let mut subjects: Vec<String> = names.iter().map(ToString::to_string).collect();
     subjects.extend(["localhost", "127.0.0.1", "::1"].map(Into::into));
-    if !address.is_unspecified() && !address.is_loopback() {
-        subjects.push(address.to_string());
+    for address in addresses.iter().filter(|address| !address.is_unspecified() && !address.is_loopback()) {
+        let subject = address.to_string();
+        if !subjects.contains(&subject) {
+            subjects.push(subject);
+        }
     }
     let made = make(subjects).map_err(|error| CertificateError::Make(Box::new(error)))?;
     // The key first: a crash in between leaves a key without a certificate, and both are made anew.
@@ -192,18 +199,18 @@ mod tests {
 
     use super::*;
 
-    fn address() -> IpAddr {
-        "192.0.2.1".parse().unwrap()
+    fn address() -> [IpAddr; 1] {
+        ["192.0.2.1".parse().unwrap()]
     }
 
     #[test]
     fn made_once_and_the_key_is_private() {
         let dir = tempfile::tempdir().unwrap();
         let names = ["api.ostn.test".parse().unwrap()];
-        let files = self_signed(dir.path(), address(), &names).unwrap();
+        let files = self_signed(dir.path(), &address(), &names).unwrap();
         assert_eq!(fs::metadata(&files.key).unwrap().permissions().mode() & 0o777, 0o600);
         let first = fs::read(&files.chain).unwrap();
-        self_signed(dir.path(), address(), &names).unwrap();
+        self_signed(dir.path(), &address(), &names).unwrap();
         assert_eq!(fs::read(&files.chain).unwrap(), first, "a second start keeps it");
         Certificate::load(files).unwrap().server_config().unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left");
@@ -212,19 +219,19 @@ mod tests {
     #[test]
     fn a_crash_between_the_two_files_is_mended() {
         let dir = tempfile::tempdir().unwrap();
-        let files = self_signed(dir.path(), address(), &[]).unwrap();
+        let files = self_signed(dir.path(), &address(), &[]).unwrap();
         fs::remove_file(&files.chain).unwrap();
-        let files = self_signed(dir.path(), address(), &[]).unwrap();
+        let files = self_signed(dir.path(), &address(), &[]).unwrap();
         Certificate::load(files).unwrap();
     }
 
     #[test]
     fn reload_keeps_the_old_one_on_errors() {
         let dir = tempfile::tempdir().unwrap();
-        let certificate = Certificate::load(self_signed(dir.path(), address(), &[]).unwrap()).unwrap();
+        let certificate = Certificate::load(self_signed(dir.path(), &address(), &[]).unwrap()).unwrap();
         let before = certificate.current.load_full();
         let other = tempfile::tempdir().unwrap();
-        let theirs = self_signed(other.path(), address(), &[]).unwrap();
+        let theirs = self_signed(other.path(), &address(), &[]).unwrap();
 
         fs::write(&certificate.files.chain, "no certificate").unwrap();
         assert!(matches!(certificate.reload(), Err(CertificateError::Pem { what: "certificate", .. })));

@@ -4,4 +4,5 @@
 pub(crate) mod answer;
 pub(crate) mod document;
 pub(crate) mod reader;
+pub(crate) mod reload;
 pub(crate) mod token;

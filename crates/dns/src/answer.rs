@@ -5,8 +5,11 @@
 
 use tandem_zone::{Lookup, QueryName, RdataSink, RrType, Rrset, Zone, Zones};
 
+use crate::client::Client;
+use crate::cookie::Standing;
+use crate::options::Opt;
 use crate::request::Request;
-use crate::wire::{EDE, HEADER, MAX_MESSAGE, OPT, PLAIN_UDP, Rcode};
+use crate::wire::{EDE, HEADER, MAX_MESSAGE, PLAIN_UDP, Rcode};
 use crate::writer::{DoesNotFit, Head, Owner, Section, Writer, bare};
 
 /// Most aliases in one answer (DNS-25, PROFILE).
@@ -18,16 +21,25 @@ const RECORD_HEAD: usize = 2 + 10;
 /// No record is shorter than this: below it, additional records are not tried.
 const SHORTEST_RECORD: usize = RECORD_HEAD + 4;
 
-/// Extended error: not authoritative (RFC 8914 4.21).
-const NOT_AUTHORITATIVE: u16 = 20;
+/// Extended errors (RFC 8914 4, DNS-48).
+pub(crate) mod extended {
+    /// Prohibited: an access rule says so.
+    pub(crate) const PROHIBITED: u16 = 18;
+    /// Not authoritative: the name is not ours.
+    pub(crate) const NOT_AUTHORITATIVE: u16 = 20;
+    /// Invalid query type (RFC 9824 3.5).
+    pub(crate) const INVALID_TYPE: u16 = 30;
+}
 
 /// How a message came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
     /// By UDP; our limit for answers, in octets.
     Udp { limit: u16 },
-    /// By TCP.
+    /// By TCP, or by TLS inside it.
     Tcp,
+    /// By DoH or DoQ: encrypted, and one answer to a query. No transfers, and no keepalive (RFC 9250 5.5.2).
+    Exchange,
 }
 
 /// The answer that now stands in the buffer.
@@ -39,6 +51,26 @@ pub(crate) struct Reply {
     pub(crate) rcode: Rcode,
     /// Whether TC is set.
     pub(crate) truncated: bool,
+    /// What the rate limiter has to know.
+    pub(crate) cut: Cut,
+}
+
+/// How an answer can be cut short when its source is over its rate (DNS-67). By default: not at all, because who asked
+/// is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// Where the question ends.
+    pub(crate) question_end: usize,
+    /// Octets of the OPT record, which ends the answer.
+    pub(crate) opt_len: usize,
+    /// What the client's cookie proves.
+    pub(crate) standing: Standing,
+}
+
+impl Default for Cut {
+    fn default() -> Self {
+        Self { question_end: HEADER, opt_len: 0, standing: Standing::Signed }
+    }
 }
 
 /// How a lookup and its chain ended.
@@ -62,51 +94,63 @@ impl From<DoesNotFit> for Truncated {
 pub(crate) fn answer(
     zones: &Zones,
     request: &Request,
-    transport: Transport,
+    client: &Client<'_>,
     buffer: &mut [u8],
     query_len: usize,
 ) -> Reply {
-    let limit = match transport {
+    let limit = match client.transport {
         Transport::Udp { limit } => {
             usize::from(request.edns.map_or(PLAIN_UDP, |edns| edns.size.min(limit).max(PLAIN_UDP)))
         }
-        Transport::Tcp => MAX_MESSAGE,
+        Transport::Tcp | Transport::Exchange => MAX_MESSAGE,
     };
-    let mut writer = Writer::new(buffer, request.question_end, limit, request.edns);
+    let (opt, standing) = client.opt_for(request.edns.as_ref());
+    let mut writer = Writer::new(buffer, request.question_end, limit, opt.as_ref());
     let ending = if request.kind == RrType::ANY {
-        any(zones, request, transport, &mut writer)
+        any(zones, request, client.transport, &mut writer)
     } else {
         follow(zones, request, &mut writer)
     };
-    let head =
-        |rcode, authoritative, truncated| Head { rcode, authoritative, truncated, edns: request.edns, error: None };
+    let head = |rcode, authoritative, truncated| Head { rcode, authoritative, truncated, opt, error: None };
+    let cut = Cut { question_end: request.question_end, opt_len: opt.map_or(0, |opt| opt.len()), standing };
     match ending {
         Ok(Some(Ending { rcode, authoritative })) => {
-            Reply { len: writer.finish(head(rcode, authoritative, false)), rcode, truncated: false }
+            Reply { len: writer.finish(head(rcode, authoritative, false)), rcode, truncated: false, cut }
         }
-        Ok(None) => refuse(request, transport, buffer, query_len),
+        Ok(None) => refuse(request, client.transport, (opt, standing), buffer, query_len),
         Err(Truncated { authoritative }) => {
             // DNS-45: TC with nothing but the question and OPT; the client asks again over TCP.
             writer.clear();
             let len = writer.finish(head(Rcode::NoError, authoritative, true));
-            Reply { len, rcode: Rcode::NoError, truncated: true }
+            Reply { len, rcode: Rcode::NoError, truncated: true, cut }
         }
     }
 }
 
 /// REFUSED for what is not ours (DNS-6). Over UDP the extended error goes in only where it leaves the answer no longer
 /// than the query: nobody gets more than was sent for a name that we do not serve (DNS-46, threat 2).
-pub(crate) fn refuse(request: &Request, transport: Transport, buffer: &mut [u8], query_len: usize) -> Reply {
-    let with_error = request.question_end + OPT + EDE;
-    let fits = transport == Transport::Tcp || with_error <= query_len;
-    let head = Head {
-        rcode: Rcode::Refused,
-        authoritative: false,
-        truncated: false,
-        edns: request.edns,
-        error: (request.edns.is_some() && fits).then_some(NOT_AUTHORITATIVE),
-    };
-    Reply { len: bare(buffer, request.question_end, 1, head), rcode: Rcode::Refused, truncated: false }
+pub(crate) fn refuse(
+    request: &Request,
+    transport: Transport,
+    (opt, standing): (Option<Opt<'_>>, Standing),
+    buffer: &mut [u8],
+    query_len: usize,
+) -> Reply {
+    let head = Head { rcode: Rcode::Refused, authoritative: false, truncated: false, opt, error: None };
+    let head = head.with_error(extended::NOT_AUTHORITATIVE, transport, request.question_end, query_len);
+    let len = bare(buffer, request.question_end, 1, head);
+    let cut = Cut { question_end: request.question_end, opt_len: len - request.question_end, standing };
+    Reply { len, rcode: Rcode::Refused, truncated: false, cut }
+}
+
+impl Head<'_> {
+    /// Adds an extended error where it costs nothing: over TCP, or where the answer, whose question ends at `at`, stays
+    /// no longer than the query.
+    pub(crate) fn with_error(mut self, code: u16, transport: Transport, at: usize, query_len: usize) -> Self {
+        let fits = |opt: Opt<'_>| !matches!(transport, Transport::Udp { .. }) || at + opt.len() + EDE <= query_len;
+        self.error = self.opt.is_some_and(fits).then_some(code);
+        self
+    }
 }
 
 /// Looks up, and follows aliases inside our zones (RFC 1034 4.3.2, DNS-25). `None`: the name is not ours.
@@ -228,7 +272,7 @@ fn any(
             let smallest = rrsets.iter().min_by_key(|rrset| size(rrset, writer.room()));
             smallest.map_or(Ok(()), |rrset| writer.rrset(Section::Answer, Owner::At(HEADER), rrset))?;
         }
-        Transport::Tcp => {
+        Transport::Tcp | Transport::Exchange => {
             for rrset in &rrsets {
                 writer.rrset(Section::Answer, Owner::At(HEADER), rrset)?;
             }

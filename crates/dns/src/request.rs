@@ -5,6 +5,7 @@
 
 use tandem_zone::{QueryName, RrType};
 
+use crate::options::Asked;
 use crate::wire::{CLASS_IN, HEADER, OPT, flag, u16_at};
 
 /// A sound question, and how its answer is to look.
@@ -20,13 +21,15 @@ pub(crate) struct Request {
     pub(crate) edns: Option<Edns>,
 }
 
-/// What the client's OPT record of version 0 asks for; its options and unknown flags are ignored (DNS-42).
+/// What the client's OPT record of version 0 asks for; unknown options and flags are ignored (DNS-42).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Edns {
     /// The largest UDP answer that the client takes, in octets, as it said.
     pub(crate) size: u16,
     /// DO, to be copied (RFC 3225 3).
     pub(crate) dnssec_ok: bool,
+    /// The options that we know.
+    pub(crate) asked: Asked,
 }
 
 impl Request {
@@ -67,19 +70,9 @@ fn parse_opt(record: &[u8]) -> Option<Edns> {
     let [0, 0, 41, size_0, size_1, _, 0, flags, _, len_0, len_1] = *fixed else {
         return None;
     };
-    if usize::from(u16::from_be_bytes([len_0, len_1])) != options.len() || !options_are_sound(options) {
+    if usize::from(u16::from_be_bytes([len_0, len_1])) != options.len() {
         return None;
     }
-    Some(Edns { size: u16::from_be_bytes([size_0, size_1]), dnssec_ok: flags & 0x80 != 0 })
-}
-
-/// Whether `options` is a run of whole options (RFC 6891 6.1.2).
-pub(crate) fn options_are_sound(options: &[u8]) -> bool {
-    let mut rest = options;
-    while !rest.is_empty() {
-        let Some(len) = u16_at(rest, 2) else { return false };
-        let Some(next) = rest.get(4 + usize::from(len)..) else { return false };
-        rest = next;
-    }
-    true
+    let asked = Asked::read(options)?;
+    Some(Edns { size: u16::from_be_bytes([size_0, size_1]), dnssec_ok: flags & 0x80 != 0, asked })
 }

@@ -9,11 +9,18 @@ use std::thread::{self, JoinHandle};
 use socket2::Socket;
 use tandem_zone::Live;
 use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
 use tracing::info;
 
+use crate::client::Policy;
 use crate::config::Config;
+use crate::notify::{self, Notifier};
 use crate::stats::{Counters, Stats};
-use crate::{tcp, udp};
+use crate::tcp::Inside;
+use crate::tls::{Certificate, CertificateError};
+use crate::transfer::{Transfers, system_clock};
+use crate::{https, quic, tcp, tls, udp};
 
 /// Tries to find a port that is free for UDP and TCP both, when any will do.
 const PORT_TRIES: usize = 32;
@@ -27,6 +34,26 @@ pub struct DnsServer {
     tcp: Option<tcp::Service>,
     udp_counters: Vec<Arc<Counters>>,
     tcp_counters: Arc<Counters>,
+    encrypted: Encrypted,
+    transfers: Arc<Transfers>,
+    notifier: Option<AbortHandle>,
+    policy: Arc<Policy>,
+}
+
+/// The encrypted transports.
+#[derive(Debug, Default)]
+struct Encrypted {
+    certificate: Option<Arc<Certificate>>,
+    tls: Group,
+    https: Group,
+    quic: Group,
+}
+
+/// The listeners of one encrypted transport.
+#[derive(Debug, Default)]
+struct Group {
+    addresses: Vec<SocketAddr>,
+    counters: Arc<Counters>,
 }
 
 /// The sockets of one address.
@@ -55,6 +82,8 @@ impl DnsServer {
         };
         let bound =
             config.addresses.iter().map(|address| bind(*address, threads)).collect::<Result<Vec<_>, StartError>>()?;
+        let mut encrypted = Encrypted::default();
+        let (streams, endpoints) = encrypted.bind(config)?;
         let mut server = Self {
             addresses: bound.iter().map(|bound| bound.address).collect(),
             udp_threads: Vec::new(),
@@ -62,17 +91,32 @@ impl DnsServer {
             tcp: None,
             udp_counters: Vec::new(),
             tcp_counters: Arc::default(),
+            encrypted,
+            transfers: Transfers::new(config.transfers.clone(), live.clone(), system_clock),
+            notifier: None,
+            policy: Arc::new(Policy::new(config)),
         };
-        let mut listeners = Vec::new();
-        for Bound { udp, tcp, .. } in bound {
-            listeners.push(tcp);
+        let mut listeners = streams;
+        for Bound { udp, tcp: socket, .. } in bound {
+            let counters = Arc::clone(&server.tcp_counters);
+            listeners.push(tcp::Listener { socket, inside: Inside::Plain, counters });
             for socket in udp {
                 server.start_udp(socket, config, live).map_err(StartError::System)?;
             }
         }
-        let counters = Arc::clone(&server.tcp_counters);
-        let tcp = tcp::Service::start(listeners, config.tcp, live.clone(), counters, &runtime);
+        let tcp =
+            tcp::Service::start(listeners, endpoints, config.tcp, live, &server.transfers, &server.policy, &runtime);
         server.tcp = Some(tcp.map_err(StartError::System)?);
+        if !config.transfers.secondaries.is_empty() {
+            let notifier = Notifier {
+                secondaries: config.transfers.secondaries.clone(),
+                keys: server.transfers.keys.clone(),
+                addresses: server.addresses.clone(),
+                live: live.clone(),
+                clock: system_clock,
+            };
+            server.notifier = Some(runtime.spawn(notify::run(notifier)).abort_handle());
+        }
         info!(addresses = ?server.addresses, udp_threads = server.udp_threads.len(), "DNS is served");
         Ok(server)
     }
@@ -95,6 +139,34 @@ impl DnsServer {
         &self.addresses
     }
 
+    /// The addresses of DNS over TLS, as bound.
+    #[must_use]
+    pub fn tls_addrs(&self) -> &[SocketAddr] {
+        &self.encrypted.tls.addresses
+    }
+
+    /// The addresses of DNS over HTTPS, as bound.
+    #[must_use]
+    pub fn https_addrs(&self) -> &[SocketAddr] {
+        &self.encrypted.https.addresses
+    }
+
+    /// The addresses of DNS over QUIC, as bound.
+    #[must_use]
+    pub fn quic_addrs(&self) -> &[SocketAddr] {
+        &self.encrypted.quic.addresses
+    }
+
+    /// Reads the certificate files again: handshakes from now on use the new ones, connections that are open go on.
+    /// Does nothing without encrypted transports.
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError`]: the old certificate stays in use.
+    pub fn reload_certificate(&self) -> Result<(), CertificateError> {
+        self.encrypted.certificate.as_ref().map_or(Ok(()), |certificate| certificate.reload())
+    }
+
     /// What was answered since the start.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -103,6 +175,10 @@ impl DnsServer {
             counters.add_to(&mut stats.udp);
         }
         self.tcp_counters.add_to(&mut stats.tcp);
+        self.encrypted.tls.counters.add_to(&mut stats.tls);
+        self.encrypted.https.counters.add_to(&mut stats.https);
+        self.encrypted.quic.counters.add_to(&mut stats.quic);
+        stats.transfers = self.transfers.stats();
         stats
     }
 
@@ -113,6 +189,9 @@ impl DnsServer {
             reader: live.reader(),
             limit: config.udp_limit.octets(),
             counters: Arc::clone(&counters),
+            transfers: Arc::clone(&self.transfers),
+            policy: Arc::clone(&self.policy),
+            rate_limit: config.rate_limit.clone(),
             stop: Arc::clone(&self.stop),
         };
         let name = format!("dns-udp-{}", self.udp_threads.len());
@@ -126,6 +205,49 @@ impl DnsServer {
 impl Drop for DnsServer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        if let Some(notifier) = &self.notifier {
+            notifier.abort();
+        }
+    }
+}
+
+impl Encrypted {
+    /// Loads the certificate and binds what `config` names, if it names anything.
+    fn bind(&mut self, config: &Config) -> Result<(Vec<tcp::Listener>, Vec<quic::Listener>), StartError> {
+        let wanted = &config.encrypted;
+        let (mut streams, mut endpoints) = (Vec::new(), Vec::new());
+        if wanted.is_empty() {
+            return Ok((streams, endpoints));
+        }
+        let certificate = Certificate::load(wanted.certificate.clone().ok_or(StartError::NoCertificate)?)?;
+        let acceptor = |alpn: &[&[u8]]| {
+            let config = certificate.server_config(alpn, false).map_err(StartError::Tls)?;
+            Ok::<_, StartError>(TlsAcceptor::from(Arc::new(config)))
+        };
+        for (addresses, inside, group, transport) in [
+            (&wanted.tls, Inside::Tls(acceptor(&tls::ALPN)?), &mut self.tls, "DNS over TLS"),
+            (&wanted.https, Inside::Https(acceptor(&https::ALPN)?), &mut self.https, "DNS over HTTPS"),
+        ] {
+            for &address in addresses {
+                let socket = tcp::bind(address).map_err(|source| StartError::Bind { address, transport, source })?;
+                group.addresses.push(socket.local_addr().map_err(StartError::System)?);
+                streams.push(tcp::Listener { socket, inside: inside.clone(), counters: Arc::clone(&group.counters) });
+            }
+        }
+        let server_config = certificate.server_config(&quic::ALPN, true).map_err(StartError::Tls)?;
+        let server_config = quic::server_config(server_config, &config.tcp).map_err(StartError::Tls)?;
+        for &address in &wanted.quic {
+            if address.port() == quic::FORBIDDEN_PORT {
+                return Err(StartError::QuicPort { address });
+            }
+            let failed = |source| StartError::Bind { address, transport: "DNS over QUIC", source };
+            let socket = quic::bind(address).map_err(failed)?;
+            self.quic.addresses.push(socket.local_addr().map_err(StartError::System)?);
+            let (config, counters) = (server_config.clone(), Arc::clone(&self.quic.counters));
+            endpoints.push(quic::Listener { socket, config, counters });
+        }
+        self.certificate = Some(certificate);
+        Ok((streams, endpoints))
     }
 }
 
@@ -165,12 +287,27 @@ pub enum StartError {
     Bind {
         /// The address.
         address: SocketAddr,
-        /// `UDP` or `TCP`.
+        /// `UDP`, `TCP`, `DNS over TLS`, …
         transport: &'static str,
         /// What the system says.
         #[source]
         source: io::Error,
     },
+    /// DNS over QUIC is never served on port 53 (DNS-66, RFC 9250 4.1.1): choose another, commonly 853.
+    #[error("DNS over QUIC cannot be served on port 53 ({address})")]
+    QuicPort {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Encrypted transports are to be served, and no certificate is named.
+    #[error("no certificate for the encrypted transports")]
+    NoCertificate,
+    /// The certificate files: the operator corrects them.
+    #[error("the encrypted transports have no usable certificate")]
+    Certificate(#[from] CertificateError),
+    /// The TLS library refused its settings: a fault of the program.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
     /// The system gave no thread or socket: a limit of the process, most likely.
     #[error("the system refused a thread or a socket")]
     System(#[source] io::Error),

@@ -16,10 +16,14 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
 use std::io;
 use std::mem::{offset_of, size_of, zeroed};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::{NonNull, null_mut};
 
-use libc::{c_int, c_uint, c_void, cmsghdr, in_pktinfo, in6_pktinfo, iovec, mmsghdr, sockaddr_storage, socklen_t};
+use libc::{
+    c_int, c_uint, c_void, cmsghdr, in_pktinfo, in6_pktinfo, iovec, mmsghdr, sockaddr_in, sockaddr_in6,
+    sockaddr_storage, socklen_t,
+};
 
 use crate::respond::LEAST_BUFFER;
 
@@ -126,6 +130,25 @@ impl Batch {
         // SAFETY: inside the block; the reference borrows `self` mutably, so it is the only one.
         let data = unsafe { &mut (*self.slots.as_ptr().add(index)).data };
         (data, len)
+    }
+
+    /// The address that datagram `index` came from.
+    ///
+    /// # Panics
+    ///
+    /// If the last [`receive`](Self::receive) did not give that many.
+    pub(crate) fn sender(&self, index: usize) -> IpAddr {
+        assert!(index < self.received, "datagram {index} of {}", self.received);
+        // SAFETY: inside the block; no reference to the slot is alive that could write, for `self` is borrowed, and a
+        // `sockaddr_storage` is at least as large and as aligned as both forms, whose fields are plain numbers.
+        unsafe {
+            let peer = &raw const (*self.slots.as_ptr().add(index)).peer;
+            if c_int::from((*peer).ss_family) == libc::AF_INET6 {
+                Ipv6Addr::from((*peer.cast::<sockaddr_in6>()).sin6_addr.s6_addr).into()
+            } else {
+                Ipv4Addr::from((*peer.cast::<sockaddr_in>()).sin_addr.s_addr.to_ne_bytes()).into()
+            }
+        }
     }
 
     /// Queues the first `len` octets of the buffer of datagram `index` as its answer.

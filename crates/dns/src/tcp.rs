@@ -1,29 +1,35 @@
 //! TCP (RFC 7766): messages behind two octets of length, many on one connection, within limits of number and time.
 //!
-//! [`Service`] owns the tasks: one a listener, one a connection. Answers go out in the order of the questions.
+//! [`Service`] owns the tasks of all transports with connections: one a listener, one a connection. Its connections, be
+//! they plain, DoT, DoH or DoQ, share one [`Room`]. DoT is this framing inside TLS, so [`serve`] takes any stream.
+//! Answers go out in the order of the questions: each is ready at once, so none holds up another (DNS-61).
 
-mod room;
+pub(crate) mod room;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tandem_zone::Live;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tandem_zone::{Live, Zones};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use crate::answer::Transport;
+use crate::answer::{Reply, Transport};
+use crate::client::{Client, Policy};
 use crate::config::TcpLimits;
 use crate::respond::respond;
 use crate::stats::{Counters, TransportStats};
-use crate::wire::MAX_MESSAGE;
+use crate::transfer::{self, Granted, Transfers};
+use crate::wire::{LENGTH, MAX_MESSAGE};
+use crate::{client, full, https, padding, quic, tls};
 use room::{Admission, Guest, Room};
 
 /// Connections that the system keeps for us while we accept others.
@@ -32,23 +38,42 @@ const BACKLOG: i32 = 1024;
 /// Pause after a failed accept that is not one client's fault (no descriptors left): without it, a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Octets of the length before a message (RFC 1035 4.2.2).
-const LENGTH: usize = 2;
-
 /// Octets read at first; a connection's buffer grows only when a message is longer.
 const FIRST_BUFFER: usize = 2048;
 
 /// Octets of answers after which they are written before more are made.
 const WRITE_AT: usize = 32 * 1024;
 
-/// What all connections share.
+/// What goes on inside the connections of a listener.
+#[derive(Clone)]
+pub(crate) enum Inside {
+    /// DNS, in clear.
+    Plain,
+    /// DNS over TLS (RFC 7858).
+    Tls(TlsAcceptor),
+    /// DNS over HTTPS (RFC 8484).
+    Https(TlsAcceptor),
+}
+
+/// A bound listener, and what it is for.
+pub(crate) struct Listener {
+    pub(crate) socket: std::net::TcpListener,
+    pub(crate) inside: Inside,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// What the connections of a listener share.
 #[derive(Debug)]
-struct Shared {
-    live: Live,
-    limits: TcpLimits,
-    room: Arc<Room>,
-    counters: Arc<Counters>,
-    stop: watch::Receiver<bool>,
+pub(crate) struct Shared {
+    pub(crate) live: Live,
+    pub(crate) limits: TcpLimits,
+    pub(crate) room: Arc<Room>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) transfers: Arc<Transfers>,
+    policy: Arc<Policy>,
+    /// Nobody on the way can read the answers: they are padded for clients that ask for it (DNS-49).
+    encrypted: bool,
 }
 
 /// The TCP side of a server.
@@ -60,7 +85,7 @@ pub(crate) struct Service {
 }
 
 /// Longest wait, once told to stop, for a query that has arrived already.
-const LAST_READ: Duration = Duration::from_millis(50);
+pub(crate) const LAST_READ: Duration = Duration::from_millis(50);
 
 /// A TCP listener bound to `address`.
 ///
@@ -81,25 +106,43 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 impl Service {
-    /// Starts a task for each listener on `runtime`.
+    /// Starts a task for each listener on `runtime`: `listeners` for TCP and what runs over it, `quic` for DoQ.
     ///
     /// # Errors
     ///
     /// What the system says when a listener is handed to the runtime.
     pub(crate) fn start(
-        listeners: Vec<std::net::TcpListener>,
+        listeners: Vec<Listener>,
+        quic: Vec<quic::Listener>,
         limits: TcpLimits,
-        live: Live,
-        counters: Arc<Counters>,
+        live: &Live,
+        transfers: &Arc<Transfers>,
+        policy: &Arc<Policy>,
         runtime: &Handle,
     ) -> io::Result<Self> {
         let (stop, stopped) = watch::channel(false);
+        // One for all transports: descriptors and memory are one supply, too.
         let room = Room::new(limits.connections, limits.connections_per_network);
-        let shared = Arc::new(Shared { live, limits, room, counters, stop: stopped });
+        let share = |counters, encrypted| {
+            let (live, room, stop) = (live.clone(), Arc::clone(&room), stopped.clone());
+            let (transfers, policy) = (Arc::clone(transfers), Arc::clone(policy));
+            Arc::new(Shared { live, limits, room, counters, stop, transfers, policy, encrypted })
+        };
         let _inside = runtime.enter();
-        let listeners = listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
-        let listeners =
-            listeners.into_iter().map(|listener| runtime.spawn(listen(listener, Arc::clone(&shared)))).collect();
+        // All are handed over before any begins: on an error nothing runs.
+        let listeners = listeners
+            .into_iter()
+            .map(|Listener { socket, inside, counters }| Ok((TcpListener::from_std(socket)?, inside, counters)))
+            .collect::<io::Result<Vec<_>>>()?;
+        let endpoints = quic.into_iter().map(quic::Listener::open).collect::<io::Result<Vec<_>>>()?;
+        let streams = listeners.into_iter().map(|(listener, inside, counters)| {
+            let encrypted = !matches!(inside, Inside::Plain);
+            runtime.spawn(listen(listener, inside, share(counters, encrypted)))
+        });
+        let endpoints = endpoints
+            .into_iter()
+            .map(|(endpoint, counters)| runtime.spawn(quic::listen(endpoint, share(counters, true))));
+        let listeners = streams.chain(endpoints).collect();
         Ok(Self { listeners, stop, drain: limits.drain })
     }
 
@@ -125,7 +168,36 @@ impl Drop for Service {
     }
 }
 
-async fn listen(listener: TcpListener, shared: Arc<Shared>) {
+impl Shared {
+    /// Answers the message from `client` in the first `len` octets of `buffer` there.
+    pub(crate) fn answer(
+        &self,
+        zones: &Zones,
+        transport: Transport,
+        client: IpAddr,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Option<Reply> {
+        let padded = self.encrypted && padding::is_wanted(&buffer[..len]);
+        let mut reply = respond(zones, &self.transfers, &self.client(transport, client), buffer, len)?;
+        if padded {
+            reply.len = padding::pad(buffer, reply.len);
+        }
+        Some(reply)
+    }
+
+    /// A message from `address`, as the answer sees it.
+    fn client(&self, transport: Transport, address: IpAddr) -> Client<'_> {
+        self.policy.client(transport, address, client::now())
+    }
+}
+
+/// Lends the scratch buffer of this thread: 64 KiB a thread, not a connection.
+pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut [u8; MAX_MESSAGE]) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| work(scratch))
+}
+
+async fn listen(listener: TcpListener, inside: Inside, shared: Arc<Shared>) {
     let mut stop = shared.stop.clone();
     let mut connections = JoinSet::new();
     loop {
@@ -140,12 +212,11 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
                 let crowded = !matches!(admission, Admission::Free(_));
                 shared.counters.add(TransportStats { accepted: 1, crowded_out: crowded.into(), ..<_>::default() });
                 if let Admission::Free(guest) | Admission::InsteadOf(guest) = admission {
-                    connections.spawn(serve(stream, guest, Arc::clone(&shared)));
+                    connections.spawn(connect(stream, inside.clone(), guest, Arc::clone(&shared)));
                 }
             }
             // The client has gone again: nobody's fault.
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
-            }
+            Err(error) if is_of_one_client(&error) => {}
             Err(error) => {
                 let closed_one = shared.room.dismiss_idlest();
                 debug!(%error, closed_one, "accepting failed");
@@ -157,12 +228,50 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
     while connections.join_next().await.is_some() {}
 }
 
-/// Serves one connection until it ends, is idle too long, has to make room, or the server stops.
-async fn serve(mut stream: TcpStream, guest: Guest, shared: Arc<Shared>) {
+/// Whether accepting failed because of the client that it was for: the next one is another matter. Linux passes on what
+/// the network said about the new connection (accept(2)).
+fn is_of_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    let kinds = [
+        Kind::ConnectionAborted,
+        Kind::ConnectionReset,
+        Kind::Interrupted,
+        Kind::NetworkDown,
+        Kind::NetworkUnreachable,
+        Kind::HostUnreachable,
+        Kind::TimedOut,
+        Kind::PermissionDenied,
+    ];
+    kinds.contains(&error.kind()) || error.raw_os_error().is_some_and(|code| code == libc::EPROTO)
+}
+
+/// Serves one connection, whatever goes on inside.
+async fn connect(stream: TcpStream, inside: Inside, guest: Guest, shared: Arc<Shared>) {
     // Answers are written whole, so waiting for more to send only delays them.
     let _ = stream.set_nodelay(true);
+    let Ok(client) = stream.peer_addr().map(|peer| peer.ip()) else { return };
+    match inside {
+        Inside::Plain => serve(stream, client, guest, shared).await,
+        // In boxes, so that a plain connection does not take the room that TLS and HTTP need.
+        Inside::Tls(acceptor) => {
+            if let Some(stream) = Box::pin(tls::accept(&acceptor, stream, &guest, &shared)).await {
+                Box::pin(serve(stream, client, guest, shared)).await;
+            }
+        }
+        Inside::Https(acceptor) => {
+            if let Some(stream) = Box::pin(tls::accept(&acceptor, stream, &guest, &shared)).await {
+                Box::pin(https::serve(stream, client, guest, shared)).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection until it ends, is idle too long, has to make room, or the server stops.
+///
+/// `client` decides about transfers, and is kept no longer than the connection.
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, client: IpAddr, guest: Guest, shared: Arc<Shared>) {
     let mut stop = shared.stop.clone();
-    let mut input = Input { buffer: Vec::with_capacity(FIRST_BUFFER), answered: 0 };
+    let mut input = Input { client, buffer: Vec::with_capacity(FIRST_BUFFER), answered: 0, granted: None };
     let mut output = Vec::new();
     let mut deadline = Instant::now() + shared.limits.idle;
     loop {
@@ -173,9 +282,14 @@ async fn serve(mut stream: TcpStream, guest: Guest, shared: Arc<Shared>) {
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match read {
-            // The client may have closed its half only: what it asked is answered already.
             Ok(Ok(1..)) => {}
-            Ok(Ok(0) | Err(_)) | Err(_) => return,
+            // The client may have closed its half only: what it asked is answered already. Or it is idle too long.
+            Ok(Ok(0)) | Err(_) => {
+                // TLS says good-bye, so that nobody takes the end for a cut (RFC 8446 6.1).
+                let _ = timeout(shared.limits.write, stream.shutdown()).await;
+                return;
+            }
+            Ok(Err(_)) => return,
         }
         let idle_since = guest.busy();
         // Only a whole message earns more time (RFC 7766 6.2.3), so that a drip of octets does not hold a place.
@@ -200,8 +314,8 @@ async fn serve(mut stream: TcpStream, guest: Guest, shared: Arc<Shared>) {
 struct Gone;
 
 /// Answers the whole messages in `input`; how many were answered.
-async fn answer_all(
-    stream: &mut TcpStream,
+async fn answer_all<S: AsyncWrite + Unpin>(
+    stream: &mut S,
     input: &mut Input,
     output: &mut Vec<u8>,
     shared: &Shared,
@@ -210,12 +324,21 @@ async fn answer_all(
     loop {
         let more = input.answer_some(output, shared, &mut answered);
         if !output.is_empty() {
-            let written = timeout(shared.limits.write, stream.write_all(output)).await;
+            let written = timeout(shared.limits.write, async {
+                stream.write_all(output).await?;
+                // TLS may have taken what the socket has not.
+                stream.flush().await
+            });
+            let written = written.await;
             output.clear();
             if !matches!(written, Ok(Ok(()))) {
                 shared.counters.add(TransportStats { not_sent: 1, ..<_>::default() });
                 return Err(Gone);
             }
+        }
+        if let Some(granted) = input.granted.take() {
+            send_transfer(stream, granted, shared).await?;
+            continue;
         }
         if !more {
             output.shrink_to(WRITE_AT);
@@ -224,10 +347,30 @@ async fn answer_all(
     }
 }
 
+/// Writes a transfer as fast as the client reads; what it asked behind that waits (RFC 5936 4.1).
+async fn send_transfer<S: AsyncWrite + Unpin>(stream: &mut S, granted: Granted, shared: &Shared) -> Result<(), Gone> {
+    let limits = shared.transfers.limits;
+    let sending = async {
+        let mut chunks = granted.begin().await.ok_or(Gone)?;
+        while let Some(chunk) = chunks.next().await.map_err(|transfer::BrokenOff| Gone)? {
+            let written = timeout(limits.read, async {
+                stream.write_all(&chunk).await?;
+                stream.flush().await
+            });
+            let Ok(Ok(())) = written.await else { return Err(Gone) };
+        }
+        Ok(())
+    };
+    timeout(limits.total, sending).await.unwrap_or(Err(Gone))
+}
+
 /// What a client has sent: the part in front is answered.
 struct Input {
+    client: IpAddr,
     buffer: Vec<u8>,
     answered: usize,
+    /// A transfer that is to go out before anything else is answered.
+    granted: Option<Granted>,
 }
 
 impl Input {
@@ -251,15 +394,33 @@ impl Input {
         }
         let zones = shared.live.load();
         let mut counted = TransportStats::default();
-        SCRATCH.with_borrow_mut(|scratch| {
+        with_scratch(|scratch| {
             while output.len() < WRITE_AT
+                && self.granted.is_none()
                 && let Some(message) = self.next()
             {
                 let len = message.len();
                 scratch[..len].copy_from_slice(message);
                 self.answered += LENGTH + len;
-                let reply = respond(&zones, Transport::Tcp, &mut scratch[..], len);
-                counted.count(reply.as_ref());
+                let reply = if transfer::is_wanted(&scratch[..len]) {
+                    match full::transfer(
+                        &zones,
+                        &shared.transfers,
+                        &shared.client(Transport::Tcp, self.client),
+                        &mut scratch[..],
+                        len,
+                    ) {
+                        Ok(granted) => {
+                            self.granted = Some(granted);
+                            *answered += 1;
+                            continue;
+                        }
+                        Err(reply) => Some(reply),
+                    }
+                } else {
+                    shared.answer(&zones, Transport::Tcp, self.client, &mut scratch[..], len)
+                };
+                counted.count(reply.as_ref(), &scratch[..]);
                 if let Some(reply) = reply {
                     output.extend(u16::try_from(reply.len).unwrap_or_default().to_be_bytes());
                     output.extend_from_slice(&scratch[..reply.len]);
@@ -273,6 +434,24 @@ impl Input {
 }
 
 thread_local! {
-    /// Where one answer is made: 64 KiB a thread, not a connection.
+    /// Where one answer is made.
     static SCRATCH: std::cell::RefCell<Box<[u8; MAX_MESSAGE]>> = std::cell::RefCell::new(Box::new([0; MAX_MESSAGE]));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_went_again_costs_no_pause_threat_6() {
+        let of_one_client = |code| is_of_one_client(&io::Error::from_raw_os_error(code));
+        for code in
+            [libc::ECONNABORTED, libc::ECONNRESET, libc::EPROTO, libc::ENETDOWN, libc::EHOSTUNREACH, libc::EPERM]
+        {
+            assert!(of_one_client(code), "{code}: the next one is accepted at once");
+        }
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EBADF, libc::EINVAL] {
+            assert!(!of_one_client(code), "{code}: without a pause a busy loop");
+        }
+    }
 }

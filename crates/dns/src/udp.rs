@@ -8,16 +8,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tandem_zone::Reader;
 use tracing::{debug, error};
 
 use crate::answer::Transport;
+use crate::client::{self, Policy};
+use crate::limit::{Limiter, RateLimit, Sentence, random_salt};
 use crate::respond::respond;
 use crate::stats::{Counters, TransportStats};
 use crate::sys::{BATCH, Batch, set_option};
+use crate::transfer::Transfers;
 
 /// Receive buffer: at the system's default, bursts of a few hundred queries are lost.
 const RECEIVE_BUFFER: i32 = 4 << 20;
@@ -79,6 +82,11 @@ pub(crate) struct Worker {
     /// Our limit for answers, in octets.
     pub(crate) limit: u16,
     pub(crate) counters: Arc<Counters>,
+    /// For what is signed, and for IXFR.
+    pub(crate) transfers: Arc<Transfers>,
+    /// Cookies, and what the server tells about itself.
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) stop: Arc<AtomicBool>,
 }
 
@@ -86,15 +94,18 @@ impl Worker {
     /// Serves until told to stop.
     pub(crate) fn run(mut self) {
         let mut batch = Batch::new();
+        let began = Instant::now();
+        let limit = self.rate_limit.take();
+        let mut limiter = limit.map(|limit| (Limiter::new(limit, Duration::ZERO, random_salt), began));
         // A fault in an answer loses a batch, not the thread: else one packet could silence the server (threat 3).
-        while catch_unwind(AssertUnwindSafe(|| self.serve(&mut batch))).is_err() {
+        while catch_unwind(AssertUnwindSafe(|| self.serve(&mut batch, &mut limiter))).is_err() {
             error!("an answer failed unexpectedly; its batch is lost");
         }
     }
 
-    fn serve(&mut self, batch: &mut Batch) {
+    fn serve(&mut self, batch: &mut Batch, limiter: &mut Option<(Limiter, Instant)>) {
         while !self.stop.load(Ordering::Relaxed) {
-            if let Err(error) = self.serve_batch(batch, true)
+            if let Err(error) = self.serve_batch(batch, limiter, true)
                 && !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
             {
                 debug!(%error, "receiving failed");
@@ -102,24 +113,42 @@ impl Worker {
             }
         }
         for _ in 0..LAST_BATCHES {
-            match self.serve_batch(batch, false) {
+            match self.serve_batch(batch, limiter, false) {
                 Ok(BATCH) => {}
                 _ => break,
             }
         }
     }
 
-    fn serve_batch(&mut self, batch: &mut Batch, wait: bool) -> io::Result<usize> {
+    fn serve_batch(
+        &mut self,
+        batch: &mut Batch,
+        limiter: &mut Option<(Limiter, Instant)>,
+        wait: bool,
+    ) -> io::Result<usize> {
         let received = batch.receive(&self.socket, wait);
         // Loaded in quiet times, too, so that an idle thread does not keep an old version alive.
         let zones = self.reader.load();
         let received = received?;
         let mut counted = TransportStats::default();
         let transport = Transport::Udp { limit: self.limit };
+        let now = client::now();
+        if let Some((limiter, began)) = limiter {
+            limiter.set_clock(began.elapsed());
+        }
         for index in 0..received {
+            let address = batch.sender(index);
             let (buffer, len) = batch.message(index);
-            let reply = respond(zones, transport, buffer, len);
-            counted.count(reply.as_ref());
+            let client = self.policy.client(transport, address, now);
+            let mut reply = respond(zones, &self.transfers, &client, buffer, len);
+            if let (Some((limiter, _)), Some(reply)) = (&mut *limiter, &mut reply) {
+                let sentence = limiter.judge(address, reply, buffer);
+                counted.count_limited(sentence, reply.cut.standing);
+                if sentence == Sentence::Silence {
+                    continue;
+                }
+            }
+            counted.count(reply.as_ref(), buffer);
             if let Some(reply) = reply {
                 batch.reply(index, reply.len);
             }

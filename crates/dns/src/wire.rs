@@ -18,6 +18,9 @@ pub(crate) const PLAIN_UDP: u16 = 512;
 /// The longest message over TCP (RFC 1035 4.2.2).
 pub(crate) const MAX_MESSAGE: usize = 65_535;
 
+/// Octets of the length before a message over TCP (RFC 1035 4.2.2).
+pub(crate) const LENGTH: usize = 2;
+
 /// Class IN.
 pub(crate) const CLASS_IN: u16 = 1;
 
@@ -45,6 +48,7 @@ pub(crate) enum Rcode {
     Refused = 5,
     NotAuth = 9,
     BadVers = 16,
+    BadCookie = 23,
 }
 
 impl Rcode {
@@ -63,6 +67,12 @@ impl Rcode {
 pub(crate) fn u16_at(message: &[u8], at: usize) -> Option<u16> {
     let octets = message.get(at..at.checked_add(2)?)?;
     Some(u16::from_be_bytes([octets[0], octets[1]]))
+}
+
+/// Where the first question of `message` ends, if its name is uncompressed and whole.
+pub(crate) fn question_end(message: &[u8]) -> Option<usize> {
+    let end = HEADER + name_len(message.get(HEADER..)?)? + 4;
+    (end <= message.len()).then_some(end)
 }
 
 /// Octets of the uncompressed name at the front of `wire`, the root's included; `None` if there is none.

@@ -6,8 +6,8 @@
 
 use tandem_zone::{Rdata, RdataSink, RrType, Rrset};
 
-use crate::request::Edns;
-use crate::wire::{ADVERTISED, CLASS_IN, EDE, HEADER, OPT, Rcode, flag, name_len};
+use crate::options::Opt;
+use crate::wire::{CLASS_IN, HEADER, Rcode, flag, name_len};
 
 /// Names that later ones may point to. Enough for eight targets and their TLSA owners; more is only less compressed.
 const MAX_NAMES: usize = 24;
@@ -65,19 +65,20 @@ struct Name {
 
 /// The head of an answer: what is not records.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Head {
+pub(crate) struct Head<'a> {
     pub(crate) rcode: Rcode,
     pub(crate) authoritative: bool,
     pub(crate) truncated: bool,
-    pub(crate) edns: Option<Edns>,
-    /// An extended error code (RFC 8914); needs `edns`.
+    /// The OPT record, if the query had one (DNS-40).
+    pub(crate) opt: Option<Opt<'a>>,
+    /// An extended error code (RFC 8914); needs `opt`.
     pub(crate) error: Option<u16>,
 }
 
 impl<'b> Writer<'b> {
     /// A writer behind the question, which ends at `question_end`; at most `limit` octets in all, OPT included.
-    pub(crate) fn new(buffer: &'b mut [u8], question_end: usize, limit: usize, edns: Option<Edns>) -> Self {
-        let end = limit.min(buffer.len()) - if edns.is_some() { OPT } else { 0 };
+    pub(crate) fn new(buffer: &'b mut [u8], question_end: usize, limit: usize, opt: Option<&Opt<'_>>) -> Self {
+        let end = limit.min(buffer.len()) - opt.map_or(0, Opt::len);
         let mut writer = Self {
             buffer,
             at: question_end,
@@ -131,7 +132,7 @@ impl<'b> Writer<'b> {
     }
 
     /// Writes OPT and header; the message's length.
-    pub(crate) fn finish(self, head: Head) -> usize {
+    pub(crate) fn finish(self, head: Head<'_>) -> usize {
         let Self { buffer, at, counts, .. } = self;
         finish(buffer, at, 1, counts, head)
     }
@@ -295,26 +296,16 @@ impl RdataSink for Writer<'_> {
 /// Turns the query in `buffer` into an answer without records, whose question (if `questions` is 1) ends at `at`.
 ///
 /// Returns the length, which is at most that of a query whose question and OPT record are echoed.
-pub(crate) fn bare(buffer: &mut [u8], at: usize, questions: u16, head: Head) -> usize {
+pub(crate) fn bare(buffer: &mut [u8], at: usize, questions: u16, head: Head<'_>) -> usize {
     finish(buffer, at, questions, [0; 3], head)
 }
 
 /// Writes OPT at `at` and the header (DNS-4, DNS-40); the message's length.
-fn finish(buffer: &mut [u8], mut at: usize, questions: u16, counts: [u16; 3], head: Head) -> usize {
+pub(crate) fn finish(buffer: &mut [u8], mut at: usize, questions: u16, counts: [u16; 3], head: Head<'_>) -> usize {
     let [answers, authorities, mut additionals] = counts;
-    if let Some(edns) = head.edns {
+    if let Some(opt) = &head.opt {
         additionals += 1;
-        let [size_0, size_1] = ADVERTISED.to_be_bytes();
-        let dnssec_ok = if edns.dnssec_ok { 0x80 } else { 0 };
-        let options = if head.error.is_some() { EDE as u8 } else { 0 };
-        let opt: [u8; OPT] = [0, 0, 41, size_0, size_1, head.rcode.high(), 0, dnssec_ok, 0, 0, options];
-        buffer[at..at + OPT].copy_from_slice(&opt);
-        at += OPT;
-        if let Some(code) = head.error {
-            let [code_0, code_1] = code.to_be_bytes();
-            buffer[at..at + EDE].copy_from_slice(&[0, 15, 0, 2, code_0, code_1]);
-            at += EDE;
-        }
+        at += opt.write(&mut buffer[at..], head.rcode, head.error);
     }
     // ID, opcode and RD are the query's; RA, Z, AD and CD are never set (DNS-4, DNS-5).
     let bits = if head.authoritative { flag::AA } else { 0 } | if head.truncated { flag::TC } else { 0 };

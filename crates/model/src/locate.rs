@@ -3,6 +3,8 @@
 //! [`Locate::start`] reads the URI and gives a first [`Step`]; the caller puts the questions to DNS, all at the same
 //! time, and hands each reply to [`Locate::answer`] until a step is [`Step::Done`]. No IO, no clock; chance is an
 //! argument. The rules are those of spec LOC-1 to LOC-90: each line that obeys one names it.
+//! What follows from the shape of the machine stands here: it generates no URI (LOC-5), keeps the scheme (LOC-12), lets no
+//! hop of a sips request leave TLS (LOC-13, LOC-14), and gives one list in order, not a race (LOC-64).
 //!
 //! Reading order: [`client`](Client) (what we can do), `plan` (what the URI alone decides), `run` (the procedure over
 //! the facts known so far), `facts` (what replies add).

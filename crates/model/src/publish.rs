@@ -9,7 +9,7 @@ use crate::record::{Naptr, OwnerName, Record, RecordData, Srv, Tlsa};
 
 /// The service and protocol labels of SIP over TLS (RFC 3263 4.1).
 pub const SIPS_TCP: [&str; 2] = ["_sips", "_tcp"];
-/// ORDER and PREFERENCE of a node's one NAPTR.
+/// ORDER and PREFERENCE of a node's one NAPTR: SIPS+D2T and no other (PUB-2, PUB-3).
 pub const SIP_NAPTR_RANK: (u16, u16) = (10, 10);
 /// ORDER and PREFERENCE of a number's one NAPTR (ENUM-70).
 pub const ENUM_NAPTR_RANK: (u16, u16) = (100, 10);
@@ -23,11 +23,13 @@ pub struct Places<'a> {
     pub own_zone: bool,
     /// The peers zone's apex: every node's records stand below it too.
     pub peers_zone: Option<&'a DomainName>,
+    /// The policy zone's apex: every node's SRV records stand below it too, and nothing else (decisions 10).
+    pub policy_zone: Option<&'a DomainName>,
     /// The ENUM zone's apex.
     pub number_zone: Option<&'a DomainName>,
 }
 
-/// All records of `node`, in the order NAPTR, SRV, addresses, TLSA, then the peers zone's, then the numbers'.
+/// All records of `node` (addresses at the domain itself only if that is a target: PUB-8), in the order NAPTR, SRV, addresses, TLSA, then the peers zone's, then the numbers'.
 ///
 /// Numbers are left out when there is no ENUM zone.
 ///
@@ -41,6 +43,10 @@ pub fn records(node: &Node, places: &Places<'_>) -> Result<Vec<Record>, RecordSe
     }
     if let Some(peers) = places.peers_zone {
         push_chain(&mut records, node, Some(peers), !places.own_zone)?;
+    }
+    if let Some(apex) = places.policy_zone {
+        let hosts = places.peers_zone.filter(|_| !places.own_zone);
+        push_service(&mut records, node, Some(apex), hosts)?;
     }
     if let Some(apex) = places.number_zone {
         for claim in &node.numbers {
@@ -57,7 +63,8 @@ pub fn records(node: &Node, places: &Places<'_>) -> Result<Vec<Record>, RecordSe
     Ok(records)
 }
 
-/// The NAPTR that maps a claim's numbers to a URI at `domain` (RFC 6116 3.4; ENUM-71, ENUM-75).
+/// The NAPTR that maps a claim's numbers to a URI at `domain` (RFC 6116 3.4; ENUM-71 to ENUM-75): terminal, in the
+/// present syntax (ENUM-72, ENUM-73); below a block's wildcard it sees the whole number (ENUM-83).
 #[must_use]
 pub fn number_naptr(domain: &DomainName, claim: &NumberClaim) -> Naptr {
     let regexp = match claim {
@@ -110,18 +117,8 @@ fn push_chain(
             replacement: Some(service.clone()),
         }),
     );
-    for target in node.targets() {
-        let host = host_name(target, suffix, with_hosts)?;
-        push(
-            service.clone(),
-            RecordData::Srv(Srv {
-                priority: target.priority,
-                weight: target.weight,
-                port: target.port.get(),
-                target: Some(host),
-            }),
-        );
-    }
+    push_service(records, node, suffix, suffix.filter(|_| with_hosts))?;
+    let mut push = |owner: DomainName, data| records.push(Record { owner: owner.into(), ttl: node.ttl, data });
     if !with_hosts {
         return Ok(());
     }
@@ -145,6 +142,30 @@ fn push_chain(
             let owner = host.prefixed(&[&port_label, "_tcp"]).map_err(RecordSetError::Name)?;
             push(owner, RecordData::Tlsa(Tlsa { usage: key.holder.tlsa_usage(), sha256: key.sha256 }));
         }
+    }
+    Ok(())
+}
+
+/// The SRV records of `node` below `suffix`; hosts whose addresses we publish move below `hosts`, if given.
+fn push_service(
+    records: &mut Vec<Record>,
+    node: &Node,
+    suffix: Option<&DomainName>,
+    hosts: Option<&DomainName>,
+) -> Result<(), RecordSetError> {
+    let domain = match suffix {
+        Some(suffix) => node.domain().under(suffix).map_err(RecordSetError::Name)?,
+        None => node.domain().clone(),
+    };
+    let service = domain.prefixed(&SIPS_TCP).map_err(RecordSetError::Name)?;
+    for target in node.targets() {
+        let data = RecordData::Srv(Srv {
+            priority: target.priority,
+            weight: target.weight,
+            port: target.port.get(),
+            target: Some(host_name(target, hosts, hosts.is_some())?),
+        });
+        records.push(Record { owner: service.clone().into(), ttl: node.ttl, data });
     }
     Ok(())
 }
@@ -225,10 +246,11 @@ mod tests {
     fn lines(parts: NodeParts, own_zone: bool) -> Vec<String> {
         let peers = name("peers.ostn.test");
         let numbers = name("e164.ostn.test");
-        let places = Places { own_zone, peers_zone: Some(&peers), number_zone: Some(&numbers) };
+        let places = Places { own_zone, peers_zone: Some(&peers), policy_zone: None, number_zone: Some(&numbers) };
         records(&Node::new(parts).unwrap(), &places).unwrap().iter().map(ToString::to_string).collect()
     }
 
+    /// PUB-1, PUB-2, PUB-3, PUB-4, PUB-8; ENUM-70, ENUM-71, ENUM-72, ENUM-73, ENUM-75, ENUM-83.
     #[test]
     fn node_in_our_zone() {
         let mut parts = NodeParts::new(
@@ -273,12 +295,32 @@ mod tests {
     }
 
     #[test]
+    fn policy_zone_has_the_service_and_nothing_else() {
+        let parts = NodeParts::new(
+            name("example.org"),
+            vec![target("sip.example.org", &["192.0.2.7"]), target("sip.provider.example", &[])],
+        );
+        let (peers, policy) = (name("peers.ostn.test"), name("policy.ostn.test"));
+        let places =
+            Places { own_zone: false, peers_zone: Some(&peers), policy_zone: Some(&policy), number_zone: None };
+        let records = records(&Node::new(parts).unwrap(), &places).unwrap();
+        let below = records.iter().map(ToString::to_string).filter(|line| line.contains(".policy.ostn.test. "));
+        assert_eq!(
+            below.collect::<Vec<_>>(),
+            [
+                "_sips._tcp.example.org.policy.ostn.test. 60 IN SRV 10 0 5061 sip.example.org.peers.ostn.test.",
+                "_sips._tcp.example.org.policy.ostn.test. 60 IN SRV 10 0 5061 sip.provider.example.",
+            ]
+        );
+    }
+
+    #[test]
     fn too_large_for_512_octets() {
         let long = format!("{}.{}", "a".repeat(60), "b".repeat(60));
         let domain = name(&format!("{long}.ostel.me"));
         let targets = (0..4).map(|i| target(&format!("h{i}.{long}.ostel.me"), &["192.0.2.1"])).collect();
         let node = Node::new(NodeParts::new(domain, targets)).unwrap();
-        let places = Places { own_zone: true, peers_zone: None, number_zone: None };
+        let places = Places { own_zone: true, peers_zone: None, policy_zone: None, number_zone: None };
         let error = records(&node, &places).unwrap_err();
         assert!(matches!(error, RecordSetError::TooLarge { kind: "SRV", size: 771, .. }), "{error}");
     }

@@ -47,7 +47,7 @@ impl Directory {
         let read = |apex: &str, text: &str| {
             StaticZone::read(&name(apex), apex, text.as_bytes(), &mut |_| Err("no file".into())).unwrap()
         };
-        let settings = Settings { peers_zone: Some(name("peers.test")), number_zone: None };
+        let settings = Settings { peers_zone: Some(name("peers.test")), policy_zone: None, number_zone: None };
         let zones = vec![read("ostel.test", OSTEL), read("peers.test", PEERS)];
         let live = Live::new(Zones::new(settings, zones, Serial::new(1)).unwrap());
         let mut config = Config::new(vec!["127.0.0.1:0".parse().unwrap()]);

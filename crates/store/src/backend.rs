@@ -99,6 +99,8 @@ pub enum ZoneRole {
     Own,
     /// A copy of every node.
     Peers,
+    /// The SRV records of every node.
+    Policy,
     /// Numbers.
     Numbers,
 }
@@ -255,7 +257,7 @@ impl JournalKind {
 
 impl ZoneRole {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Own, Self::Peers, Self::Numbers];
+    pub const ALL: [Self; 4] = [Self::Own, Self::Peers, Self::Policy, Self::Numbers];
 
     /// As it is kept.
     #[must_use]
@@ -263,6 +265,7 @@ impl ZoneRole {
         match self {
             Self::Own => "own",
             Self::Peers => "peers",
+            Self::Policy => "policy",
             Self::Numbers => "numbers",
         }
     }

@@ -21,6 +21,7 @@ use crate::health::Health;
 use crate::keyring::Keyring;
 use crate::open;
 use crate::sqlite::{DATABASE, READERS, SqliteBackend};
+use crate::stats::{Counters, StoreStats};
 use crate::token::{self, Actor, NewToken, TokenError, TokenInfo, TokenSecret};
 use crate::writer::{Command, Writer};
 
@@ -77,7 +78,7 @@ pub enum Precondition {
 }
 
 impl Precondition {
-    /// Whether it is true of a registration with this revision, or of none (RFC 9110 13.1.1, 13.1.2).
+    /// Whether it is true of a registration with this revision, or of none (RFC 9110 13.1.1, 13.1.2; API-13, API-14).
     #[must_use]
     pub fn holds(&self, revision: Option<u64>) -> bool {
         match (self, revision) {
@@ -153,6 +154,7 @@ impl Directory {
         let live = Live::new(opened.zones);
         let keyring = Arc::new(Keyring::new(opened.tokens));
         let health = Arc::new(Health::default());
+        let counters = Arc::new(Counters::default());
         let (commands, waiting) = mpsc::channel(MAX_WAITING);
         let (running, done) = watch::channel(());
         let writer = Writer {
@@ -160,6 +162,7 @@ impl Directory {
             live: live.clone(),
             keyring: Arc::clone(&keyring),
             health: Arc::clone(&health),
+            counters: Arc::clone(&counters),
             clock: Arc::clone(&clock),
             serial: opened.serial,
             states: opened.states,
@@ -177,6 +180,7 @@ impl Directory {
             backend,
             keyring,
             health,
+            counters,
             clock,
             closing: AtomicBool::new(false),
             reads: Semaphore::new(MAX_READS),
@@ -349,6 +353,12 @@ impl Directory {
         matches!(timeout(COMMIT_WAIT, answered).await, Ok(Ok(()))) && self.inner.health.known() == Some(true)
     }
 
+    /// What it has done since it was opened.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        self.inner.counters.read()
+    }
+
     /// Stops taking changes, finishes those accepted, closes the store. Other handles get `ShuttingDown`.
     pub async fn shutdown(&self) {
         self.inner.closing.store(true, Ordering::Relaxed);
@@ -366,6 +376,7 @@ struct Inner {
     backend: Arc<dyn Backend>,
     keyring: Arc<Keyring>,
     health: Arc<Health>,
+    counters: Arc<Counters>,
     clock: Clock,
     closing: AtomicBool,
     reads: Semaphore,

@@ -15,6 +15,7 @@ mod keyring;
 mod open;
 mod serial;
 pub mod sqlite;
+pub mod stats;
 pub mod token;
 mod writer;
 
@@ -23,4 +24,5 @@ pub use directory::{Clock, Directory, Effect, Precondition, Receipt, Registered,
 pub use document::DocumentError;
 pub use error::{DeregisterError, DirectoryError, OpenError, ReadError, RegisterError, ReloadError};
 pub use sqlite::SqliteBackend;
+pub use stats::StoreStats;
 pub use token::{Actor, NewToken, Scope, TokenError, TokenInfo, TokenSecret};

@@ -61,6 +61,8 @@ pub(crate) fn offers(settings: &Settings, statics: &[StaticZone]) -> Vec<Offer> 
     let role = |apex: &DomainName| {
         if settings.peers_zone.as_ref() == Some(apex) {
             ZoneRole::Peers
+        } else if settings.policy_zone.as_ref() == Some(apex) {
+            ZoneRole::Policy
         } else if settings.number_zone.as_ref() == Some(apex) {
             ZoneRole::Numbers
         } else {
@@ -136,7 +138,8 @@ pub(crate) fn plan(last: Option<u64>, known: &[ZoneState], offers: &[Offer], has
 }
 
 /// Zones whose master files stayed as they are, but whose nodes' records may not: a zone that comes takes nodes' names
-/// from the zone around it, one that goes leaves them to it, and the peers zone holds other records of foreign nodes.
+/// from the zone around it, one that goes leaves them to it, and the peers and policy zones hold other records of
+/// foreign nodes.
 fn moved_nodes<'a>(offers: &'a [Offer], report: &ReloadReport) -> Vec<&'a DomainName> {
     let mut moved = Vec::new();
     for apex in report.added.iter().chain(&report.removed) {
@@ -145,7 +148,8 @@ fn moved_nodes<'a>(offers: &'a [Offer], report: &ReloadReport) -> Vec<&'a Domain
     }
     // Roles are digested here too: a zone that begins or ends to be generated changes what nodes may be in it.
     if !(report.added.is_empty() && report.removed.is_empty() && report.changed.is_empty()) {
-        moved.extend(offers.iter().filter(|offer| offer.role == ZoneRole::Peers).map(|offer| &offer.apex));
+        let shows_foreign = |offer: &&Offer| matches!(offer.role, ZoneRole::Peers | ZoneRole::Policy);
+        moved.extend(offers.iter().filter(shows_foreign).map(|offer| &offer.apex));
     }
     moved
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tandem_model::{DomainName, Node, Serial};
 use tandem_zone::master::StaticZone;
@@ -18,6 +19,7 @@ use crate::error::{DeregisterError, DirectoryError, RegisterError, ReloadError};
 use crate::health::Health;
 use crate::keyring::Keyring;
 use crate::serial;
+use crate::stats::Counters;
 use crate::token::{self, MAX_TOKENS, NewToken, TokenError, TokenInfo, TokenSecret};
 
 /// Most changes in one commit: enough that the disk's sync is no longer what costs, few enough to keep a batch short.
@@ -50,6 +52,7 @@ pub(crate) struct Writer<B: ?Sized> {
     pub(crate) live: Live,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) health: Arc<Health>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
     /// The last serial taken.
     pub(crate) serial: u64,
@@ -127,7 +130,11 @@ impl<B: Backend + ?Sized> Writer<B> {
             }
             Command::Reload { statics, answer } => {
                 self.finish(staged);
-                let _ = answer.send(self.reload(statics));
+                let result = self.reload(statics);
+                if result.is_err() {
+                    self.counters.refused_reload();
+                }
+                let _ = answer.send(result);
                 self.begin()
             }
             Command::Probe { answer } => {
@@ -167,6 +174,7 @@ impl<B: Backend + ?Sized> Writer<B> {
         let (effect, before, created) = match current {
             Some(registered) if registered.node == node => {
                 let serial = serial::soa_serial(registered.revision);
+                // API-35: the same again has no second effect.
                 return Ok(Receipt { effect: Effect::Unchanged, serial, registered });
             }
             Some(registered) => (Effect::Replaced, Some(registered.node), registered.created),
@@ -206,7 +214,7 @@ impl<B: Backend + ?Sized> Writer<B> {
         if !staged.steps.is_empty() {
             let touched = touched(&self.live.load(), &staged.zones, staged.serial);
             match self.commit(staged.serial, staged.time, staged.steps, touched) {
-                Ok(()) => self.live.publish(staged.zones),
+                Ok(()) => self.publish(staged.zones),
                 Err(error) => failure = Some(Arc::new(error)),
             }
         }
@@ -224,7 +232,9 @@ impl<B: Backend + ?Sized> Writer<B> {
         touched: Vec<(DomainName, u64)>,
     ) -> Result<(), BackendError> {
         let batch = Batch { after: Some(self.serial), serial, time, steps, touched };
+        let begin = Instant::now();
         let result = self.backend.commit(&batch);
+        self.counters.committed(begin.elapsed(), result.is_ok());
         self.health.learn(result.is_ok());
         if let Err(error) = result {
             tracing::error!(error = %chain(&error), steps = batch.steps.len(), "nothing was written");
@@ -237,9 +247,15 @@ impl<B: Backend + ?Sized> Writer<B> {
             }
         }
         for Step { serial, by, act } in &batch.steps {
+            self.counters.changed(act.kind());
             tracing::info!(serial, kind = act.kind().as_str(), subject = act.subject(), by, "changed");
         }
         Ok(())
+    }
+
+    fn publish(&self, zones: Zones) {
+        self.live.publish(zones);
+        self.counters.published();
     }
 
     fn issue_token(&mut self, new: NewToken, by: Option<String>) -> Result<(TokenInfo, TokenSecret), TokenError> {
@@ -298,7 +314,7 @@ impl<B: Backend + ?Sized> Writer<B> {
                 .map_err(|error| ReloadError::Directory(storage(&Arc::new(error))))?;
         }
         self.states = plan.states;
-        self.live.publish(next);
+        self.publish(next);
         let report = plan.report;
         tracing::info!(changed = ?report.changed, added = ?report.added, removed = ?report.removed, "zones reloaded");
         Ok(report)

@@ -3,13 +3,17 @@
 //! Reading order: [`config`] (what a service is told), `zone_folder` (what it serves), [`service`] (the wiring:
 //! store, DNS, API), `command` (one file a subcommand).
 
+pub mod catalog;
 pub mod command;
 pub mod config;
+pub mod cookie_secret;
 mod file_limit;
 mod host_lookup;
+mod metrics;
 mod runtime_file;
 pub mod service;
 pub mod telemetry;
+mod zone_files;
 pub mod zone_folder;
 
 pub use config::Config;

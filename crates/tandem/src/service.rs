@@ -6,16 +6,21 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tandem_api::{ApiConfig, ApiServer, CertificateError, Check, Readiness};
-use tandem_dns::DnsServer;
+use tandem_dns::{Cookies, DnsServer};
 use tandem_model::DomainName;
 use tandem_store::{Directory, OpenError, ReloadError, ReloadReport};
 use tandem_zone::Settings;
 use tracing::info;
 
+use crate::catalog;
 use crate::config::{CertificateFiles, Config, Store};
+use crate::cookie_secret::{self, CookieSecretError};
 use crate::host_lookup::HostLookup;
+use crate::metrics::{MetricsServer, Sources};
+use crate::zone_files::ConfiguredFiles;
 use crate::zone_folder::{self, ZoneFolderError};
 
 /// The file of the admin token in the data folder.
@@ -26,9 +31,11 @@ pub const ADMIN_TOKEN: &str = "admin.token";
 pub struct Service {
     config: Config,
     directory: Directory,
-    dns: DnsServer,
+    dns: Arc<DnsServer>,
     api: ApiServer,
+    metrics: Option<MetricsServer>,
     readiness: Readiness,
+    cookies: Cookies,
 }
 
 impl Service {
@@ -44,24 +51,36 @@ impl Service {
             let config = config.clone();
             blocking(move || open(&config)).await?
         };
-        let Opened { directory, settings } = opened;
+        let Opened { directory, settings, cookies } = opened;
         let readiness = Readiness::new();
         readiness.set(Check::Zones, true);
-        let dns = DnsServer::start(&config.dns.to_server(), directory.live())?;
+        let mut dns_config = config.dns.to_server();
+        dns_config.encrypted.certificate = dns_certificate(&config)?;
+        dns_config.cookies = Some(cookies.clone());
+        let dns = Arc::new(DnsServer::start(&dns_config, directory.live())?);
         readiness.set(Check::Dns, true);
         let hosts = Box::new(HostLookup::new(&config.name_servers));
         let api = ApiServer::start(api_config(&config), directory.clone(), readiness.clone(), hosts).await?;
+        let metrics = match config.metrics {
+            Some(listen) => {
+                let sources = Sources { dns: Arc::clone(&dns), directory: directory.clone() };
+                let started = MetricsServer::start(listen, sources).await;
+                Some(started.map_err(|source| StartError::Metrics { address: listen, source })?)
+            }
+            None => None,
+        };
         let zone = |zone: &Option<DomainName>| zone.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
         let zones = directory.live().load();
         info!(
             zones = zones.iter().count(),
             nodes = zones.node_count(),
             peers_zone = zone(&settings.peers_zone),
+            policy_zone = zone(&settings.policy_zone),
             number_zone = zone(&settings.number_zone),
             api = api.url(),
             "serving"
         );
-        Ok(Self { config, directory, dns, api, readiness })
+        Ok(Self { config, directory, dns, api, metrics, readiness, cookies })
     }
 
     /// Reads the zone files again and serves them: all of them or, on any error, the old ones.
@@ -72,8 +91,8 @@ impl Service {
     ///
     /// [`ZonesError`] says which file, zone or node stands in the way; nothing changed.
     pub async fn reload(&self) -> Result<ReloadReport, ZonesError> {
-        let folder = self.config.zones_dir.clone();
-        let files = blocking(move || zone_folder::read(&folder)).await?;
+        let config = self.config.clone();
+        let files = blocking(move || catalog::read_zones(&config)).await?;
         zone_folder::log_warnings(&files);
         Ok(self.directory.reload(zone_folder::zones(files)).await?)
     }
@@ -87,11 +106,37 @@ impl Service {
         self.api.reload_certificates()
     }
 
+    /// Reads the certificate files of DNS over TLS, HTTPS and QUIC again; connections that are open go on.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the files; the old certificate stays in use.
+    pub fn reload_dns_certificate(&self) -> Result<(), tandem_dns::CertificateError> {
+        self.dns.reload_certificate()
+    }
+
+    /// Reads the secrets of DNS cookies again; the next answer has a cookie made with the first of them.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the file; the old secrets stay in use.
+    pub async fn reload_cookie_secret(&self) -> Result<(), CookieSecretError> {
+        let config = self.config.clone();
+        self.cookies.replace(blocking(move || cookie_secret::load(&config)).await?);
+        Ok(())
+    }
+
     /// Stops: says so on `/readyz`, finishes what was accepted, closes the store. Bounded by the limits of the parts.
     pub async fn shutdown(self) {
         self.readiness.begin_shutdown();
         self.api.shutdown().await;
-        self.dns.shutdown().await;
+        if let Some(metrics) = self.metrics {
+            metrics.shutdown().await;
+        }
+        // The metrics had the only other handle; without the last one it could not be drained, only dropped.
+        if let Some(dns) = Arc::into_inner(self.dns) {
+            dns.shutdown().await;
+        }
         self.directory.shutdown().await;
     }
 
@@ -101,10 +146,34 @@ impl Service {
         self.dns.local_addrs().to_vec()
     }
 
+    /// The addresses of DNS over TLS as bound.
+    #[must_use]
+    pub fn dns_tls_addrs(&self) -> &[SocketAddr] {
+        self.dns.tls_addrs()
+    }
+
+    /// The addresses of DNS over HTTPS as bound.
+    #[must_use]
+    pub fn dns_https_addrs(&self) -> &[SocketAddr] {
+        self.dns.https_addrs()
+    }
+
+    /// The addresses of DNS over QUIC as bound.
+    #[must_use]
+    pub fn dns_quic_addrs(&self) -> &[SocketAddr] {
+        self.dns.quic_addrs()
+    }
+
     /// The API's URL with its real port: `http://127.0.0.1:5380`.
     #[must_use]
     pub fn api_url(&self) -> String {
         self.api.url()
+    }
+
+    /// Where metrics are served: `http://127.0.0.1:9353/metrics`.
+    #[must_use]
+    pub fn metrics_url(&self) -> Option<String> {
+        self.metrics.as_ref().map(MetricsServer::url)
     }
 
     /// The store behind both.
@@ -124,10 +193,11 @@ impl Service {
 struct Opened {
     directory: Directory,
     settings: Settings,
+    cookies: Cookies,
 }
 
 fn open(config: &Config) -> Result<Opened, StartError> {
-    let files = zone_folder::read(&config.zones_dir)?;
+    let files = catalog::read_zones(config)?;
     zone_folder::log_warnings(&files);
     let settings = zone_folder::settings(config, &files);
     let statics = zone_folder::zones(files);
@@ -138,7 +208,23 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     if directory.ensure_admin_token(&config.data_dir)? {
         info!(file = %config.data_dir.join(ADMIN_TOKEN).display(), "an admin token was made");
     }
-    Ok(Opened { directory, settings })
+    let cookies = Cookies::new(cookie_secret::load_or_make(config)?);
+    Ok(Opened { directory, settings, cookies })
+}
+
+/// The certificate of the encrypted transports, if there are any: their own, else the API's, which is made if need be.
+fn dns_certificate(config: &Config) -> Result<Option<tandem_dns::CertificateFiles>, CertificateError> {
+    let dns = &config.dns;
+    let listeners: Vec<&SocketAddr> = dns.tls_listen.iter().chain(&dns.https_listen).chain(&dns.quic_listen).collect();
+    if listeners.is_empty() {
+        return Ok(None);
+    }
+    if let Some(CertificateFiles { certificate, key }) = dns.tls.as_ref().or(config.api.certificate.as_ref()) {
+        return Ok(Some(tandem_dns::CertificateFiles { chain: certificate.clone(), key: key.clone() }));
+    }
+    let addresses: Vec<_> = listeners.into_iter().chain([&config.api.listen]).map(SocketAddr::ip).collect();
+    let made = tandem_api::self_signed(&config.data_dir, &addresses, &config.api.names)?;
+    Ok(Some(tandem_dns::CertificateFiles { chain: made.chain, key: made.key }))
 }
 
 fn api_config(config: &Config) -> ApiConfig {
@@ -151,6 +237,7 @@ fn api_config(config: &Config) -> ApiConfig {
         certificate: api.certificate.as_ref().map(files),
         names: api.names.clone(),
         public_url: api.public_url.clone(),
+        zone_files: Some(Arc::new(ConfiguredFiles(config.clone()))),
         ..ApiConfig::new(api.listen, &config.data_dir)
     }
 }
@@ -165,7 +252,7 @@ fn make_data_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// Runs what waits for the disk where it holds up nobody.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(error) => match error.try_into_panic() {
@@ -199,6 +286,21 @@ pub enum StartError {
     /// DNS did not start: most often the port is taken.
     #[error("DNS did not start: choose another address with --dns")]
     Dns(#[from] tandem_dns::StartError),
+    /// The secrets of DNS cookies: the admin corrects or provides the file.
+    #[error(transparent)]
+    CookieSecret(#[from] CookieSecretError),
+    /// The certificate of DNS over TLS, HTTPS and QUIC could not be made.
+    #[error("DNS over TLS, HTTPS or QUIC has no certificate")]
+    Certificate(#[from] CertificateError),
+    /// The metrics' address cannot be had.
+    #[error("metrics cannot listen on {address}: choose another address in metrics.listen")]
+    Metrics {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
     /// The API did not start.
     #[error(transparent)]
     Api(#[from] tandem_api::StartError),

@@ -100,7 +100,11 @@ pub fn read_one(path: &Path) -> Result<ZoneFile, Problem> {
 #[must_use]
 pub fn settings(config: &Config, files: &[ZoneFile]) -> Settings {
     let choose = |zone: &GeneratedZone, label| zone.choose(label, files.iter().map(|file| file.zone.apex()));
-    Settings { peers_zone: choose(&config.peers_zone, "peers"), number_zone: choose(&config.number_zone, "e164") }
+    Settings {
+        peers_zone: choose(&config.peers_zone, "peers"),
+        policy_zone: choose(&config.policy_zone, "policy"),
+        number_zone: choose(&config.number_zone, "e164"),
+    }
 }
 
 /// The zone files and their zones' names, in canonical order.

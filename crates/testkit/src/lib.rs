@@ -100,6 +100,8 @@ pub struct Service {
     setup: Setup,
     dns: Vec<SocketAddr>,
     api: String,
+    /// All lines that it printed, as word and rest.
+    lines: Vec<(String, String)>,
     agent: ureq::Agent,
 }
 
@@ -133,7 +135,8 @@ impl Service {
         command.envs(setup.environment.iter().map(|(name, value)| (name, value)));
         let mut child = command.spawn().expect("the program can be started");
         let lines = read_lines(&mut child);
-        let mut service = Self { child, home, setup, dns: Vec::new(), api: String::new(), agent: client::agent() };
+        let mut service =
+            Self { child, home, setup, dns: Vec::new(), api: String::new(), lines: Vec::new(), agent: client::agent() };
         let deadline = Instant::now() + START_WAIT;
         let mut printed = String::new();
         loop {
@@ -141,6 +144,9 @@ impl Service {
                 Ok(line) => {
                     printed.push_str(&line);
                     printed.push('\n');
+                    if let Some((word, rest)) = line.split_once(' ') {
+                        service.lines.push((word.to_owned(), rest.to_owned()));
+                    }
                     match line.split_once(' ') {
                         Some(("dns", address)) => service.dns.push(address.parse().expect("dns ADDR:PORT")),
                         Some(("api", url)) => service.api = url.to_owned(),
@@ -230,6 +236,17 @@ impl Service {
     #[must_use]
     pub fn dns_addrs(&self) -> &[SocketAddr] {
         &self.dns
+    }
+
+    /// What stands behind `word` in the lines that it printed: `dot` for DNS over TLS, `doh`, `doq`, …
+    ///
+    /// # Panics
+    ///
+    /// If there is no such line.
+    #[must_use]
+    pub fn printed(&self, word: &str) -> &str {
+        let found = self.lines.iter().find(|(first, _)| first == word);
+        found.map(|(_, rest)| rest.as_str()).unwrap_or_else(|| panic!("no line `{word} …` was printed"))
     }
 
     /// The API's URL, without a slash at the end.

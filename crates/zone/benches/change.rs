@@ -84,7 +84,11 @@ fn empty() -> Zones {
         let text = b"$TTL 3600\n@ SOA ns1.ostn.test. h.ostn.test. 1 3600 600 604800 30\n@ NS ns1.ostn.test.\n";
         StaticZone::read(&name(apex), apex, text, &mut |_| Err(String::new())).unwrap()
     };
-    let settings = Settings { peers_zone: Some(name("peers.ostn.test")), number_zone: Some(name("e164.ostn.test")) };
+    let settings = Settings {
+        peers_zone: Some(name("peers.ostn.test")),
+        policy_zone: None,
+        number_zone: Some(name("e164.ostn.test")),
+    };
     let statics = ["ostn.test", "peers.ostn.test", "e164.ostn.test"].map(zone);
     Zones::new(settings, statics.into(), Serial::new(1)).unwrap()
 }

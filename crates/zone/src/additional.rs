@@ -200,9 +200,11 @@ impl<'z> NodeAt<'z> {
     /// Visits every set that the node has in this zone, with its owner.
     pub(crate) fn visit_sets(&self, mut visit: impl FnMut(&[u8], Rrset<'z>) -> std::fmt::Result) -> std::fmt::Result {
         let mut owner = NameBuf::new();
-        self.write_owner(&[], self.suffix, &mut owner);
-        visit(owner.as_slice(), self.naptr())?;
-        owner.len = 0;
+        if !self.service_only {
+            self.write_owner(&[], self.suffix, &mut owner);
+            visit(owner.as_slice(), self.naptr())?;
+            owner.len = 0;
+        }
         self.write_owner(SERVICE, self.suffix, &mut owner);
         visit(owner.as_slice(), self.srv())?;
         if !self.shows_hosts() {

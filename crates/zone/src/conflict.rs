@@ -42,7 +42,10 @@ pub enum ConflictKind {
     /// The name lies at or below a delegation of the zone.
     #[error("{0} is delegated to other name servers: publish in that zone")]
     Delegated(DomainName),
-    /// The domain is, or lies below, the peers or ENUM zone.
+    /// The domain's last label has a meaning of its own in a response policy zone.
+    #[error("names under `{0}` are instructions to resolvers (response policy zones): choose another domain")]
+    PolicyTrigger(String),
+    /// The domain is, or lies below, the peers, policy or ENUM zone.
     #[error("{0} holds generated records only: choose a domain outside it")]
     GeneratedZone(DomainName),
     /// Neither a zone of ours holds the domain nor is there a peers zone.
@@ -118,6 +121,11 @@ impl Zones {
         let domain = || registered_name(node.domain());
         let zone = self.zone_at(&name);
         let mut refuse = |part, kind| found.push(Conflict { part, kind });
+        // `8.0.0.0.127.rpz-client-ip` in a policy zone would take every name from every client.
+        let last = name.label(name.label_count() - 1);
+        if last.starts_with(b"rpz-") {
+            refuse(Part::Domain, ConflictKind::PolicyTrigger(String::from_utf8_lossy(last).into_owned()));
+        }
         match zone {
             Some((zone, _)) if zone.view != View::Own => refuse(Part::Domain, ConflictKind::GeneratedZone(domain())),
             None if self.peers_apex().is_none() => refuse(Part::Domain, ConflictKind::NoZone),
@@ -126,8 +134,9 @@ impl Zones {
             }
             _ => {
                 self.check_ancestors(node, &name, &mut refuse);
-                let peers = self.peers_apex().and_then(|apex| self.zone(apex));
-                for zone in zone.map(|(zone, _)| zone).into_iter().chain(peers) {
+                let made = [self.peers_apex(), self.policy_apex()].into_iter().flatten();
+                let made = made.filter_map(|apex| self.zone(apex));
+                for zone in zone.map(|(zone, _)| zone).into_iter().chain(made) {
                     if let Some(at) = self.node_in(zone, node) {
                         self.check_names(zone, &at, &mut refuse);
                     }
@@ -162,7 +171,8 @@ impl Zones {
         if at.shows_hosts() && node.hosts().any(|host| host.own && host.name.is_empty()) {
             kinds.extend([RrType::A, RrType::AAAA]);
         }
-        for (owner, kinds) in [(domain, &kinds[..]), (at.owner(SERVICE), &[RrType::SRV])] {
+        let domain = (!at.service_only).then_some((domain, &kinds[..]));
+        for (owner, kinds) in domain.into_iter().chain([(at.owner(SERVICE), &[RrType::SRV][..])]) {
             if let Some(kind) = self.owner_conflict(zone, &owner, kinds) {
                 refuse(Part::Domain, kind);
             }

@@ -7,6 +7,8 @@ mod additional;
 mod conflict;
 pub mod diff;
 mod hamt;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod harness;
 pub mod live;
 pub mod lookup;
 pub mod master;
@@ -16,7 +18,9 @@ mod packed;
 mod print;
 mod records;
 pub mod rrset;
+mod static_diff;
 mod statics;
+pub mod verify;
 mod walk;
 pub mod zones;
 

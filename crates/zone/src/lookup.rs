@@ -23,11 +23,11 @@ pub enum Lookup<'z> {
     Records(&'z Zone, Rrset<'z>),
     /// An alias stands there: one CNAME record, whose data is the name to go on with.
     Cname(&'z Zone, Rrset<'z>),
-    /// The name exists, the type does not; SOA with negative TTL goes to authority.
+    /// The name exists, the type does not (DNS-21); SOA with negative TTL goes to authority.
     NoData(&'z Zone),
-    /// Nothing exists at or below the name.
+    /// Nothing exists at or below the name (DNS-22).
     NxDomain(&'z Zone),
-    /// The name is at or below a cut: NS records for authority, AA=0, glue by [`Zones::glue`].
+    /// The name is at or below a cut (DNS-27): NS records for authority, AA=0, glue by [`Zones::glue`].
     Referral {
         /// The parent's zone.
         zone: &'z Zone,
@@ -153,7 +153,7 @@ impl Zones {
         let fixed = zone.statics.statics.get(name, 0).map(Here::Static);
         let made = match zone.view {
             View::Own => self.own_here(name, apex),
-            View::Peers => self.peers_here(zone, &name.relative(apex)),
+            View::Peers | View::Policy => self.peers_here(zone, &name.relative(apex)),
             View::Numbers => self.number_here(name, apex),
         };
         [fixed, made]
@@ -162,7 +162,7 @@ impl Zones {
     fn own_here<'z>(&'z self, name: &QueryName, apex: usize) -> Option<Here<'z>> {
         for index in 0..=apex {
             if let Some(node) = self.node_at(name, index) {
-                let at = NodeAt { node, suffix: ROOT, host_suffix: ROOT };
+                let at = NodeAt { node, suffix: ROOT, host_suffix: ROOT, service_only: false };
                 if let Some(place) = at.place(name.prefix(index), at.shows_hosts()) {
                     return Some(Here::Node(at, place));
                 }
@@ -172,11 +172,11 @@ impl Zones {
         (apex > 0 && is_above(&self.above, name, 0)).then_some(Here::Empty)
     }
 
-    /// `name` is what stands in front of the peers zone's apex.
+    /// `name` is what stands in front of the apex of the peers or policy zone.
     fn peers_here<'z>(&'z self, zone: &'z Zone, name: &QueryName) -> Option<Here<'z>> {
         for index in 0..name.label_count() {
             if let Some(node) = self.node_at(name, index) {
-                let at = self.in_peers_zone(zone, node, self.is_own(name, index));
+                let at = self.under_apex(zone, node, self.is_own(name, index));
                 if let Some(place) = at.place(name.prefix(index), at.shows_hosts()) {
                     return Some(Here::Node(at, place));
                 }
@@ -210,25 +210,31 @@ impl Zones {
         self.zone_at(&name.relative_suffix(index)).is_some_and(|(zone, _)| zone.view == View::Own)
     }
 
-    fn in_peers_zone<'z>(&self, zone: &'z Zone, node: NodeView<'z>, own: bool) -> NodeAt<'z> {
-        let suffix = zone.apex().as_wire();
-        NodeAt { node, suffix, host_suffix: if own { ROOT } else { suffix } }
+    /// `node` as the peers or policy zone shows it. Hosts of foreign nodes are found below the peers zone, in both.
+    fn under_apex<'z>(&'z self, zone: &'z Zone, node: NodeView<'z>, own: bool) -> NodeAt<'z> {
+        let hosts = self.peers_apex().filter(|_| !own);
+        NodeAt {
+            node,
+            suffix: zone.apex().as_wire(),
+            host_suffix: hosts.map_or(ROOT, DomainName::as_wire),
+            service_only: zone.view == View::Policy,
+        }
     }
 
     /// `node` as `zone` shows it; `None` if it does not.
-    pub(crate) fn node_in<'z>(&self, zone: &'z Zone, node: NodeView<'z>) -> Option<NodeAt<'z>> {
+    pub(crate) fn node_in<'z>(&'z self, zone: &'z Zone, node: NodeView<'z>) -> Option<NodeAt<'z>> {
         let name = QueryName::parse(node.domain()).expect("packed from a DomainName");
         match zone.view {
             View::Own => {
                 let here = self.zone_at(&name).is_some_and(|(holder, _)| holder.apex() == zone.apex());
-                here.then_some(NodeAt { node, suffix: ROOT, host_suffix: ROOT })
+                here.then_some(NodeAt { node, suffix: ROOT, host_suffix: ROOT, service_only: false })
             }
-            View::Peers => Some(self.in_peers_zone(zone, node, self.is_own(&name, 0))),
+            View::Peers | View::Policy => Some(self.under_apex(zone, node, self.is_own(&name, 0))),
             View::Numbers => None,
         }
     }
 
-    /// The wildcard of the master file that stands for `name`, which does not exist (RFC 4592 3.3.1).
+    /// The wildcard of the master file that stands for `name`, which does not exist (RFC 4592 3.3.1, DNS-24).
     fn wildcard<'z>(&'z self, zone: &'z Zone, name: &QueryName, apex: usize) -> Option<Here<'z>> {
         if !zone.statics.statics.has_wildcard() {
             return None;
@@ -291,6 +297,7 @@ impl<'z> NodeAt<'z> {
     /// What the node has at `labels` in front of its domain; hosts only where this zone shows them.
     fn place(&self, labels: &[u8], hosts: bool) -> Option<Place<'z>> {
         let mut place = match labels {
+            [] if self.service_only => Some(Place::Empty),
             [] => Some(Place::Domain { v4: &[], v6: &[] }),
             labels if labels == SERVICE => Some(Place::Service),
             labels if labels == TCP => Some(Place::Empty),

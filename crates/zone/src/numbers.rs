@@ -16,7 +16,7 @@ pub(crate) struct Claim {
     index: u8,
 }
 
-/// All numbers and blocks of one version.
+/// All numbers and blocks of one version. An open number plan is a number with a block below it (ENUM-82).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Numbers {
     root: Option<Arc<Level>>,

@@ -9,7 +9,7 @@ use domain::base::{ParseRecordData, ParsedName};
 use domain::dep::octseq::Parser;
 use domain::rdata::ZoneRecordData;
 
-use crate::rrset::Rrset;
+use crate::rrset::{RrType, Rrset};
 use crate::zones::{Zone, Zones};
 
 /// A name in wire form, shown absolute with escapes where needed: `a\.b.example.`.
@@ -51,22 +51,33 @@ pub(crate) fn write_set(out: &mut dyn fmt::Write, owner: &[u8], set: &Rrset<'_>)
     for data in set.rdatas() {
         rdata.clear();
         data.write(&mut rdata);
-        let kind = Rtype::from_int(set.kind().0);
-        write!(out, "{} {} IN ", Presented(owner), set.ttl())?;
-        match parsed(kind, &rdata) {
-            Ok(Some(data)) => writeln!(out, "{kind} {}", data.display_zonefile(DisplayKind::Simple))?,
-            // RFC 3597 5: any record can be written by its octets.
-            Ok(None) | Err(_) => {
-                write!(out, "TYPE{} \\# {}", set.kind().0, rdata.len())?;
-                if !rdata.is_empty() {
-                    out.write_str(" ")?;
-                }
-                rdata.iter().try_for_each(|octet| write!(out, "{octet:02x}"))?;
-                writeln!(out)?;
-            }
-        }
+        write_record(out, owner, set.ttl(), set.kind(), &rdata)?;
+        out.write_str("\n")?;
     }
     Ok(())
+}
+
+/// Writes one record, without the end of the line.
+pub(crate) fn write_record(
+    out: &mut dyn fmt::Write,
+    owner: &[u8],
+    ttl: u32,
+    kind: RrType,
+    rdata: &[u8],
+) -> fmt::Result {
+    write!(out, "{} {ttl} IN ", Presented(owner))?;
+    let rtype = Rtype::from_int(kind.0);
+    match parsed(rtype, rdata) {
+        Ok(Some(data)) => write!(out, "{rtype} {}", data.display_zonefile(DisplayKind::Simple)),
+        // RFC 3597 5, DNS-8: any record can be written by its octets.
+        Ok(None) | Err(_) => {
+            write!(out, "TYPE{} \\# {}", kind.0, rdata.len())?;
+            if !rdata.is_empty() {
+                out.write_str(" ")?;
+            }
+            rdata.iter().try_for_each(|octet| write!(out, "{octet:02x}"))
+        }
+    }
 }
 
 pub(crate) type Parsed<'r> = ZoneRecordData<&'r [u8], ParsedName<&'r [u8]>>;

@@ -77,6 +77,8 @@ pub(crate) struct NodeAt<'z> {
     pub(crate) suffix: &'z [u8],
     /// What stands behind the names of the node's own hosts.
     pub(crate) host_suffix: &'z [u8],
+    /// Whether the zone shows the SRV records alone (decisions 10).
+    pub(crate) service_only: bool,
 }
 
 #[expect(clippy::len_without_is_empty, reason = "an RRset has at least one record")]

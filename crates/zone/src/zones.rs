@@ -24,6 +24,9 @@ use crate::rrset::{RrType, Rrset, Source};
 pub struct Settings {
     /// Every node appears under this zone: `example.org.peers.ostn.test`.
     pub peers_zone: Option<DomainName>,
+    /// Every node's SRV records, and nothing else, appear under this zone, for resolvers that apply it to everybody's
+    /// questions: `_sips._tcp.example.org.policy.ostn.test`.
+    pub policy_zone: Option<DomainName>,
     /// Numbers appear under this zone: `1.0.1.0.5.5.5.1.e164.ostn.test`.
     pub number_zone: Option<DomainName>,
 }
@@ -69,6 +72,8 @@ pub(crate) enum View {
     Own,
     /// All nodes, under the apex.
     Peers,
+    /// All nodes' SRV records, under the apex.
+    Policy,
     /// The nodes' numbers.
     Numbers,
 }
@@ -124,12 +129,14 @@ impl Zones {
     ///
     /// # Errors
     ///
-    /// [`BuildError`]: two files for one zone, or a peers or ENUM zone without a master file.
+    /// [`BuildError`]: two files for one zone, or a peers, policy or ENUM zone without a master file.
     pub fn new(settings: Settings, statics: Vec<StaticZone>, serial: Serial) -> Result<Self, BuildError> {
         let mut zones = Vec::with_capacity(statics.len());
         for statics in statics {
             let view = if settings.peers_zone.as_ref() == Some(statics.apex()) {
                 View::Peers
+            } else if settings.policy_zone.as_ref() == Some(statics.apex()) {
+                View::Policy
             } else if settings.number_zone.as_ref() == Some(statics.apex()) {
                 View::Numbers
             } else {
@@ -141,7 +148,7 @@ impl Zones {
         if let Some(pair) = zones.windows(2).find(|pair| pair[0].apex() == pair[1].apex()) {
             return Err(BuildError::Twice(pair[0].apex().clone()));
         }
-        for apex in settings.peers_zone.iter().chain(&settings.number_zone) {
+        for apex in settings.peers_zone.iter().chain(&settings.policy_zone).chain(&settings.number_zone) {
             if zones.iter().all(|zone| zone.apex() != apex) {
                 return Err(BuildError::Missing(apex.clone()));
             }
@@ -234,6 +241,7 @@ impl Zones {
             &Places {
                 own_zone: self.zone_of(node.domain()).is_some_and(|zone| zone.view == View::Own),
                 peers_zone: self.settings.peers_zone.as_ref(),
+                policy_zone: self.settings.policy_zone.as_ref(),
                 number_zone: self.settings.number_zone.as_ref(),
             },
         )
@@ -304,6 +312,11 @@ impl Zones {
         self.settings.peers_zone.as_ref()
     }
 
+    /// The policy zone's apex, if there is one.
+    pub(crate) fn policy_apex(&self) -> Option<&DomainName> {
+        self.settings.policy_zone.as_ref()
+    }
+
     fn put(&mut self, node: &PackedNode, touched: &mut [bool]) {
         let before = self.nodes.insert(node.clone());
         if let Some(before) = &before {
@@ -362,7 +375,7 @@ impl Zones {
         for (index, zone) in self.zones.iter().enumerate() {
             touched[index] |= match zone.view {
                 View::Own => own == Some(zone.apex()),
-                View::Peers => true,
+                View::Peers | View::Policy => true,
                 View::Numbers => node.view().claims().next().is_some(),
             };
         }

@@ -58,7 +58,7 @@ proptest! {
             versions.push(live.load());
         }
         for (at, now) in versions.iter().enumerate() {
-            for apex in ["ostn.test", "ostel.me", "peers.ostn.test", "e164.ostn.test"].map(name) {
+            for apex in ["ostn.test", "ostel.me", "peers.ostn.test", "policy.ostn.test", "e164.ostn.test"].map(name) {
                 let target = records(now, &apex);
                 for old in &versions[..at] {
                     let from = old.zone(&apex).unwrap().serial();
@@ -107,7 +107,8 @@ fn no_difference_where_none_can_be_told() {
     assert_eq!(size(&last, 7, 5), None, "more than may be said");
     assert_eq!(size(&middle, 9, 100), None, "from the future");
     let ostn = read("ostn.test", &with_head("new A 192.0.2.1\n")).unwrap();
-    let others = ["ostel.me", "peers.ostn.test", "e164.ostn.test"].map(|apex| read(apex, &with_head("")).unwrap());
+    let others = ["ostel.me", "peers.ostn.test", "policy.ostn.test", "e164.ostn.test"]
+        .map(|apex| read(apex, &with_head("")).unwrap());
     live.publish(last.with_statics([ostn].into_iter().chain(others).collect(), Serial::new(10)).unwrap());
     assert_eq!(size(&live.load(), 9, 100), None, "other static records");
     put(&live, "c.ostn.test", 11);

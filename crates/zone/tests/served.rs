@@ -151,7 +151,7 @@ fn serials_follow_what_a_change_touches() {
     let serials = |zones: &Zones| zones.iter().map(|z| (z.apex().to_string(), z.serial().value())).collect::<Vec<_>>();
     assert_eq!(
         serials(&after),
-        [("ostel.me", 8), ("ostn.test", 7), ("e164.ostn.test", 7), ("peers.ostn.test", 8)]
+        [("ostel.me", 8), ("ostn.test", 7), ("e164.ostn.test", 7), ("peers.ostn.test", 8), ("policy.ostn.test", 8)]
             .map(|(apex, serial)| (apex.to_owned(), serial))
     );
     let Lookup::Records(_, soa) = after.lookup(&query("ostel.me"), RrType::SOA) else { panic!("SOA") };
@@ -186,6 +186,8 @@ fn what_stands_in_the_way() {
         ),
         (simple("sub.ostn.test"), Part::Domain, ConflictKind::Delegated(name("sub.ostn.test"))),
         (simple("x.sub.ostn.test"), Part::Domain, ConflictKind::Delegated(name("x.sub.ostn.test"))),
+        (simple("8.0.0.0.127.rpz-client-ip"), Part::Domain, ConflictKind::PolicyTrigger("rpz-client-ip".into())),
+        (simple("x.policy.ostn.test"), Part::Domain, ConflictKind::GeneratedZone(name("x.policy.ostn.test"))),
         (simple("x.peers.ostn.test"), Part::Domain, ConflictKind::GeneratedZone(name("x.peers.ostn.test"))),
         (
             node("ostn.test", vec![target("h.e164.ostn.test", &["192.0.2.1"])]),
@@ -251,7 +253,13 @@ fn what_stands_in_the_way() {
 #[test]
 fn generated_zones_may_have_static_names_but_not_a_nodes() {
     let statics = |peers: &str, numbers: &str, more: Option<&str>| {
-        let texts = [("ostn.test", ""), ("ostel.me", ""), ("peers.ostn.test", peers), ("e164.ostn.test", numbers)];
+        let texts = [
+            ("ostn.test", ""),
+            ("ostel.me", ""),
+            ("peers.ostn.test", peers),
+            ("policy.ostn.test", ""),
+            ("e164.ostn.test", numbers),
+        ];
         let zones = texts.into_iter().chain(more.map(|apex| (apex, "")));
         zones.map(|(apex, text)| read(apex, &with_head(text)).unwrap()).collect::<Vec<_>>()
     };
@@ -301,6 +309,7 @@ fn static_zones_that_do_not_fit() {
             read("ostn.test", &with_head("ns1 A 192.0.2.53\n")).unwrap(),
             read("ostel.me", &with_head(ostel)).unwrap(),
             read("peers.ostn.test", &with_head("")).unwrap(),
+            read("policy.ostn.test", &with_head("")).unwrap(),
             read("e164.ostn.test", &with_head("")).unwrap(),
         ]
     };
@@ -350,6 +359,25 @@ fn a_naptr_answer_brings_the_chain_along() {
     assert_eq!(chain(&reread(&zones)), seen, "static records bring the same");
 }
 
+/// Decisions 10: the policy zone has SRV records alone, so that a resolver that applies it hides nothing of a domain.
+#[test]
+fn policy_zone_has_services_only() {
+    let own = node("ostel.me", vec![target("ostel.me", &["192.0.2.1"])]);
+    let zones = published(vec![own, node("example.org", vec![target("sip.example.org", &["192.0.2.2"])])]);
+    let text = export(&zones, "policy.ostn.test");
+    let made: Vec<&str> = text.lines().filter(|line| !line.contains(" SOA ") && !line.contains(" NS ")).collect();
+    assert_eq!(
+        made,
+        [
+            "_sips._tcp.ostel.me.policy.ostn.test. 60 IN SRV 10 0 5061 ostel.me.",
+            "_sips._tcp.example.org.policy.ostn.test. 60 IN SRV 10 0 5061 sip.example.org.peers.ostn.test.",
+        ]
+    );
+    let policy = |text: &str, kind| outcome(&zones, &query(&format!("{text}.policy.ostn.test")), kind);
+    assert_eq!(policy("example.org", RrType::NAPTR), "policy.ostn.test NODATA");
+    assert_eq!(policy("sip.example.org", RrType::A), "policy.ostn.test NXDOMAIN");
+}
+
 #[test]
 fn enum_blocks() {
     let zones = published(vec![numbered("a.ostn.test", &["+4420794601*", "+442079460148"])]);
@@ -384,6 +412,7 @@ fn any_question() -> impl Strategy<Value = (String, RrType)> {
         "a.ostn.test.peers.ostn.test",
         "example.org.peers.ostn.test",
         "ostel.me.peers.ostn.test",
+        "example.org.policy.ostn.test",
         "e164.ostn.test",
         "sub.ostn.test",
         "test",
@@ -433,7 +462,7 @@ proptest! {
         }
         let domains: Vec<String> = nodes.keys().map(ToString::to_string).collect();
         let below = ["", "_tcp.", "_sips._tcp.", "sip.", "b.", "a.b.", "_5061._tcp.", "_5061._tcp.sip.", "_tcp.sip.", "zz."];
-        let extra = domains.iter().flat_map(|d| below.iter().flat_map(move |b| [format!("{b}{d}"), format!("{b}{d}.peers.ostn.test")]));
+        let extra = domains.iter().flat_map(|d| below.iter().flat_map(move |b| [format!("{b}{d}"), format!("{b}{d}.peers.ostn.test"), format!("{b}{d}.policy.ostn.test")]));
         let kinds = [RrType::A, RrType::AAAA, RrType::NAPTR, RrType::SRV, RrType::TLSA];
         // Every number of up to five digits that the claims above could concern, and names beside them.
         let numbers = (1..=5_u32).flat_map(|len| (0..2_u32.pow(len)).map(move |value| {

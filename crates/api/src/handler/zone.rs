@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::{JSON, json, tagged, with_header};
 use crate::page::Page;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::request::{Caller, PathDomain, demand_accepts, query};
 use crate::state::Api;
 use crate::v1::answer::{ZoneBody, ZonesBody};
@@ -75,6 +75,7 @@ pub(crate) async fn list(
     get, path = "/v1/zones/{zone}", operation_id = "exportZone", tag = "zones",
     params(
         ("zone" = String, Path, description = "The zone's name.", example = "ostn.test"),
+        ("records" = Option<String>, Query, description = "`all`, or `static`: without what nodes made; `all` when not given."),
         ("If-None-Match" = Option<String>, Header, description = "Entity tags that the caller has already."),
     ),
     responses(
@@ -93,13 +94,13 @@ pub(crate) async fn export(
     caller.demand_admin()?;
     let zones = api.directory.live().load();
     let serial = zones.zone(&apex.name).ok_or_else(Problem::not_found)?.serial();
-    query(&uri, &[])?;
+    let records = Records::asked(query(&uri, &["records"])?.find("records"))?;
     demand_accepts(&headers, TEXT_DNS)?;
-    tagged(&headers, serial.value().into(), || print(&api, zones, apex.name))
+    tagged(&headers, serial.value().into(), || print(&api, zones, apex.name, records))
 }
 
 /// Prints a zone of `zones` into an answer, as fast as its reader reads.
-fn print(api: &Api, zones: Arc<Zones>, apex: DomainName) -> Result<Response, Problem> {
+fn print(api: &Api, zones: Arc<Zones>, apex: DomainName, records: Records) -> Result<Response, Problem> {
     let permit = Arc::clone(&api.exports)
         .try_acquire_owned()
         .map_err(|_| Problem::unavailable("As many zones as possible are being exported: try again."))?;
@@ -109,7 +110,10 @@ fn print(api: &Api, zones: Arc<Zones>, apex: DomainName) -> Result<Response, Pro
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
         let mut out = Pieces { text: String::with_capacity(PIECE), pieces, runtime };
-        let printed = zones.zone(&apex).ok_or(fmt::Error).and_then(|zone| zones.print(zone, &mut out));
+        let printed = zones.zone(&apex).ok_or(fmt::Error).and_then(|zone| match records {
+            Records::All => zones.print(zone, &mut out),
+            Records::Static => zones.print_static(zone, &mut out),
+        });
         if printed.and_then(|()| out.send()).and_then(|()| out.hand_on(Piece::End)).is_err() {
             tracing::debug!(zone = %apex, "the reader of an export was too slow or has gone");
         }
@@ -117,6 +121,26 @@ fn print(api: &Api, zones: Arc<Zones>, apex: DomainName) -> Result<Response, Pro
     let mut response = Body::new(PieceBody { pieces: reader, ended: false }).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(TEXT_DNS));
     Ok(response)
+}
+
+/// Which records of a zone.
+#[derive(Debug, Clone, Copy)]
+enum Records {
+    /// All that is served.
+    All,
+    /// Those of the master file.
+    Static,
+}
+
+impl Records {
+    /// What the query parameter asks for.
+    fn asked(parameter: Option<&str>) -> Result<Self, Problem> {
+        match parameter {
+            None | Some("all") => Ok(Self::All),
+            Some("static") => Ok(Self::Static),
+            Some(_) => Err(Problem::new(Kind::Malformed, "The query parameter records must be `all` or `static`.")),
+        }
+    }
 }
 
 /// A part of an export on its way.

@@ -56,9 +56,20 @@ fn statics() -> Vec<StaticZone> {
         .collect()
 }
 
+/// The repository's zones again, for a reload.
+#[derive(Debug)]
+struct Repository;
+
+impl tandem_api::ZoneFiles for Repository {
+    fn read(&self) -> tandem_api::Reading<'_> {
+        Box::pin(async { Ok(statics()) })
+    }
+}
+
 pub(crate) fn open(dir: &Path) -> Directory {
     let name = |text: &str| Some(text.parse().unwrap());
-    let settings = Settings { peers_zone: name("peers.ostn.test"), number_zone: name("e164.ostn.test") };
+    let settings =
+        Settings { peers_zone: name("peers.ostn.test"), policy_zone: None, number_zone: name("e164.ostn.test") };
     Directory::open(dir, settings, statics()).unwrap()
 }
 
@@ -68,7 +79,10 @@ pub(crate) fn host_check() -> Box<dyn HostCheck> {
 
 impl Service {
     pub(crate) fn start() -> Self {
-        Self::start_with(|dir| ApiConfig::new("127.0.0.1:0".parse().unwrap(), dir))
+        Self::start_with(|dir| ApiConfig {
+            zone_files: Some(std::sync::Arc::new(Repository)),
+            ..ApiConfig::new("127.0.0.1:0".parse().unwrap(), dir)
+        })
     }
 
     pub(crate) fn start_with(config: impl FnOnce(&Path) -> ApiConfig) -> Self {

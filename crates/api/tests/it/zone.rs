@@ -58,6 +58,82 @@ fn api_t31_a_store_that_is_closed() {
     assert_eq!((answer.status, answer.problem().as_str()), (503, "unavailable"), "{}", answer.text);
 }
 
+/// Master files that a test changes between two readings.
+#[derive(Debug, Default)]
+struct Files(std::sync::Mutex<Vec<(&'static str, String)>>);
+
+impl tandem_api::ZoneFiles for Files {
+    fn read(&self) -> tandem_api::Reading<'_> {
+        let read = |(apex, text): &(&str, String)| {
+            let file = format!("{apex}.zone");
+            let apex = apex.parse().unwrap();
+            StaticZone::read(&apex, &file, text.as_bytes(), &mut |_| Err("none".into())).map_err(|e| e.to_string())
+        };
+        let read: Vec<_> = self.0.lock().unwrap().iter().map(read).collect();
+        let (zones, faults): (Vec<_>, Vec<_>) = read.into_iter().partition(Result::is_ok);
+        let faults: Vec<String> = faults.into_iter().filter_map(Result::err).collect();
+        let zones = zones.into_iter().filter_map(Result::ok).collect();
+        Box::pin(async move { if faults.is_empty() { Ok(zones) } else { Err(faults) } })
+    }
+}
+
+#[test]
+fn reload_says_what_changed_and_refuses_whole() {
+    let files = std::sync::Arc::new(Files::default());
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../zones");
+    for apex in ["ostn.test", "ostel.me", "peers.ostn.test", "e164.ostn.test"] {
+        let text = std::fs::read_to_string(folder.join(format!("{apex}.zone"))).unwrap();
+        files.0.lock().unwrap().push((apex, text));
+    }
+    let given: std::sync::Arc<dyn tandem_api::ZoneFiles> = files.clone();
+    let service = Service::start_with(|dir| tandem_api::ApiConfig {
+        zone_files: Some(given),
+        ..tandem_api::ApiConfig::new("127.0.0.1:0".parse().unwrap(), dir)
+    });
+    let node = service.register("debug.ostn.test").json()["serial"].as_u64().unwrap();
+    let reload = || service.send("POST", "/v1/zones/reload", &[], None);
+
+    let same = reload();
+    assert_eq!((same.status, same.json()["zones"].as_array().unwrap().len()), (200, 0), "{}", same.text);
+    assert_eq!(same.json()["served"], 4);
+
+    files.0.lock().unwrap()[0].1.push_str("more IN A 192.0.2.99\nmore IN TXT \"x\"\n");
+    files.0.lock().unwrap().push(("new.test", "$TTL 5\n@ SOA a. b. 1 2 3 4 5\n@ NS ns.ostn.test.\n".into()));
+    let answer = reload().json();
+    let summary: Vec<_> = answer["zones"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|zone| {
+            format!(
+                "{} {} +{} -{}",
+                zone["apex"].as_str().unwrap(),
+                zone["change"].as_str().unwrap(),
+                zone["added"],
+                zone["removed"]
+            )
+        })
+        .collect();
+    assert_eq!(summary, ["new.test added +2 -0", "ostn.test changed +2 -0"], "{answer}");
+    let serial = answer["zones"][1]["serial"].as_u64().unwrap();
+    assert!(serial > node, "DNS-70: {serial} after {node}");
+    let statics = service.send("GET", "/v1/zones/ostn.test?records=static", &[], None).text;
+    assert!(statics.contains("more.ostn.test.") && !statics.contains("debug.ostn.test."), "{statics}");
+    assert!(service.send("GET", "/v1/zones/ostn.test", &[], None).text.contains("sip.debug.ostn.test."), "nodes stay");
+
+    files.0.lock().unwrap()[0].1.push_str("bad IN A not-an-address\n");
+    let refused = reload();
+    assert_eq!((refused.status, refused.problem().as_str()), (422, "invalid-request"), "{}", refused.text);
+    let detail = refused.json()["errors"][0]["detail"].as_str().unwrap().to_owned();
+    assert!(detail.starts_with("ostn.test.zone:") && !detail.contains('/'), "file and line, no folder: {detail}");
+    let still = service.send("GET", "/v1/zones/ostn.test?records=static", &[], None).text;
+    assert_eq!(still, statics, "the old zones are served on");
+
+    let token = service.token(&["debug.ostn.test"]);
+    assert_eq!(service.send_as(&token, "POST", "/v1/zones/reload", None).status, 403);
+    assert_eq!(service.send("GET", "/v1/zones/ostn.test?records=some", &[], None).status, 400);
+}
+
 #[test]
 fn api_82_ready_as_soon_as_writes_succeed() {
     let service = Service::start();

@@ -69,14 +69,7 @@ impl Room {
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Admission {
         let network = self.network(address);
         let mut open = self.open();
-        let of_network = open.seats.values().filter(|seat| seat.network == network).count();
-        let crowded = if of_network >= self.per_network {
-            Some(Some(network))
-        } else if open.seats.len() >= self.total {
-            Some(None)
-        } else {
-            None
-        };
+        let crowded = self.crowded(&open, network);
         if let Some(among) = crowded
             && !open.dismiss_idlest(among)
         {
@@ -88,6 +81,23 @@ impl Room {
         open.seats.insert(key, Arc::clone(&seat));
         let guest = Guest { room: Arc::clone(self), key, seat };
         if crowded.is_some() { Admission::InsteadOf(guest) } else { Admission::Free(guest) }
+    }
+
+    /// Whether letting a connection from `address` in would cost another its place: not for an address that may be forged.
+    pub(crate) fn is_crowded(&self, address: IpAddr) -> bool {
+        self.crowded(&self.open(), self.network(address)).is_some()
+    }
+
+    /// Among whom somebody has to go to let one of `network` in: of one network, or of all. `None`: nobody has to.
+    fn crowded(&self, open: &Open, network: u64) -> Option<Option<u64>> {
+        let of_network = open.seats.values().filter(|seat| seat.network == network).count();
+        if of_network >= self.per_network {
+            Some(Some(network))
+        } else if open.seats.len() >= self.total {
+            Some(None)
+        } else {
+            None
+        }
     }
 
     /// Closes the connection that is idle longest, because descriptors have run out; whether there was one.
@@ -184,7 +194,9 @@ mod tests {
         let third = guest(room.admit(address(3)));
         third.busy();
         assert!(matches!(room.admit(address(4)), Admission::Full), "all are busy");
+        assert!(room.is_crowded(address(4)));
         drop(third);
+        assert!(!room.is_crowded(address(4)));
         assert!(matches!(room.admit(address(5)), Admission::Free(_)), "a place is free");
     }
 

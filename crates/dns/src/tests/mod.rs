@@ -1,28 +1,52 @@
 //! Tests of messages: what goes into [`respond`](crate::respond::respond), and what comes out. Data and helpers.
 
 mod any_bytes;
+mod cookie;
+mod corpus;
+mod encrypted;
+mod limit;
 mod lookup;
 mod odd;
+mod options;
 mod size;
 mod sockets;
+mod tsig;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::sync::{Arc, LazyLock};
 
 use hickory_proto::op::Message;
 use hickory_proto::rr::Record;
 use tandem_model::node::{KeyHolder, KeyPin};
 use tandem_model::{DomainName, Node, NodeParts, Serial, Target};
 use tandem_zone::master::StaticZone;
-use tandem_zone::{Change, Settings, Zones};
+use tandem_zone::{Change, Live, Settings, Zones};
 
-use crate::answer::Transport;
+use crate::answer::{Reply, Transport};
+use crate::client::{Client, Policy};
+use crate::config::Config;
 use crate::respond::{LEAST_BUFFER, respond};
+use crate::transfer::{TransferConfig, Transfers, system_clock};
 use crate::wire::MAX_MESSAGE;
 
 pub(super) const UDP: Transport = Transport::Udp { limit: 1232 };
+
+/// No keys, and transfers for nobody.
+pub(super) static NO_TRANSFERS: LazyLock<Arc<Transfers>> = LazyLock::new(|| {
+    let nothing = Zones::new(Settings::default(), Vec::new(), Serial::new(1)).unwrap();
+    Transfers::new(TransferConfig::default(), Live::new(nothing), system_clock)
+});
+
+/// What a server does by default: no cookies, and it tells nothing about itself.
+static PLAIN: LazyLock<Policy> = LazyLock::new(|| Policy::new(&Config::new(Vec::new())));
+
+/// A client of a server with the default policy.
+pub(super) fn client(transport: Transport) -> Client<'static> {
+    PLAIN.client(transport, [198, 51, 100, 100].into(), 1_559_731_985)
+}
 
 /// Type numbers by name, for the tables.
 pub(super) fn type_number(name: &str) -> u16 {
@@ -165,11 +189,17 @@ impl Query {
 
     /// The octets of the answer, if there is one.
     pub(super) fn ask(&self, zones: &Zones, transport: Transport) -> Option<Vec<u8>> {
-        let mut buffer = vec![0xee; if transport == Transport::Tcp { MAX_MESSAGE } else { LEAST_BUFFER }];
+        self.ask_as(zones, &client(transport)).map(|(answer, _)| answer)
+    }
+
+    /// The octets of the answer to this client, and what the server knows about it.
+    pub(super) fn ask_as(&self, zones: &Zones, client: &Client<'_>) -> Option<(Vec<u8>, Reply)> {
+        let is_udp = matches!(client.transport, Transport::Udp { .. });
+        let mut buffer = vec![0xee; if is_udp { LEAST_BUFFER } else { MAX_MESSAGE }];
         buffer[..self.0.len()].copy_from_slice(&self.0);
-        let reply = respond(zones, transport, &mut buffer, self.0.len())?;
+        let reply = respond(zones, &NO_TRANSFERS, client, &mut buffer, self.0.len())?;
         buffer.truncate(reply.len);
-        Some(buffer)
+        Some((buffer, reply))
     }
 
     /// The answer in words, see [`shown`].

@@ -46,7 +46,7 @@ fn odd_messages() {
         ("DNS-77", soa().opcode(5).edns(1232), "REFUSED; opt 1232".into()),
         ("DNS-77: no zone", Query::header().opcode(5), "FORMERR qd=0".into()),
         ("DNS-T54", Query::new(NAME, "AXFR"), "REFUSED".into()),
-        ("DNS-T54", Query::new(NAME, "IXFR"), "REFUSED".into()),
+        ("DNS-72: no SOA in authority", Query::new(NAME, "IXFR"), "FORMERR".into()),
         ("meta", Query::new(NAME, "MAILB"), "NOTIMP".into()),
         ("meta", Query::new(NAME, "MAILA"), "NOTIMP".into()),
         ("meta", Query::new(NAME, "TKEY"), "FORMERR".into()),

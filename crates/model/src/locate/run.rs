@@ -352,7 +352,8 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
     }
 }
 
-/// The usable record that comes first by ORDER, then PREFERENCE (RFC 3403 4.1; LOC-24 to LOC-29).
+/// The usable record that comes first by ORDER, then PREFERENCE (RFC 3403 4.1; LOC-24 to LOC-29). For sip
+/// SIPS services stay (LOC-25); the replacement may be any name (LOC-31); regexps are never applied (LOC-32).
 ///
 /// Usable: flag `s`, a service we can use, no regexp, a replacement. LOC-30: no record of another ORDER is tried later.
 fn best_naptr<'a>(records: &'a [Data], services: &[Service]) -> Option<(Service, &'a DomainName)> {

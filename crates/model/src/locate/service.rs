@@ -72,7 +72,7 @@ impl Service {
         }
     }
 
-    /// The service that a NAPTR names, case ignored (LOC-28). `SIPS+D2U` is none (LOC-26).
+    /// The service that a NAPTR names, case ignored (LOC-28, LOC-68). `SIPS+D2U` is none (LOC-26).
     #[must_use]
     pub fn from_naptr(service: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.naptr().eq_ignore_ascii_case(service))

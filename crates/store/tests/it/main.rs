@@ -39,7 +39,7 @@ fn statics() -> Vec<StaticZone> {
 }
 
 fn settings() -> Settings {
-    Settings { peers_zone: Some(name("peers.test")), number_zone: Some(name("e164.test")) }
+    Settings { peers_zone: Some(name("peers.test")), policy_zone: None, number_zone: Some(name("e164.test")) }
 }
 
 fn admin() -> Actor {

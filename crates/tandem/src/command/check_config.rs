@@ -10,6 +10,7 @@ use tandem_zone::{Settings, Zones};
 
 use super::settings::Settings as SettingsArgs;
 use super::{Failure, output};
+use crate::catalog;
 use crate::config::{Config, Problem, TEMPLATE};
 use crate::zone_folder::{self, ZoneFile, ZoneFolderError};
 
@@ -74,7 +75,7 @@ pub(super) fn count(n: usize, what: &str) -> String {
 }
 
 fn check_certificate(config: &Config, problems: &mut Vec<Problem>) {
-    let files = config.api.certificate.iter().flat_map(|files| [&files.certificate, &files.key]);
+    let files = config.api.certificate.iter().chain(&config.dns.tls).flat_map(|files| [&files.certificate, &files.key]);
     for file in files {
         if let Err(error) = File::open(file) {
             problems.push(Problem::of_file(file, format!("cannot be read: {error}")));
@@ -85,7 +86,7 @@ fn check_certificate(config: &Config, problems: &mut Vec<Problem>) {
 /// Reads every zone and puts them together; what was found, in a line.
 fn check_zones(config: &Config, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) -> String {
     let folder = &config.zones_dir;
-    let files = match zone_folder::read(folder) {
+    let files = match catalog::read_zones(config) {
         Ok(files) => files,
         Err(ZoneFolderError { problems: found }) => {
             problems.extend(found);

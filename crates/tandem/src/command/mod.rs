@@ -13,6 +13,7 @@ mod resolve;
 mod serve;
 mod settings;
 mod token;
+mod tsig;
 mod zone;
 
 use std::env;
@@ -62,6 +63,7 @@ enum Command {
     Zone(zone::Zone),
     CheckConfig(check_config::CheckConfig),
     Token(token::Token),
+    Tsig(tsig::Tsig),
 }
 
 /// Runs the command that the process's arguments name.
@@ -80,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Zone(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
         Command::Token(command) => command.run(),
+        Command::Tsig(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

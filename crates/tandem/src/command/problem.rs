@@ -131,6 +131,7 @@ mod tests {
 
     #[test]
     fn other_answers_are_told_apart() {
+        // API-21: what is unknown is left alone.
         assert!(Problem::read(404, "<html>").to_string().contains("not from a Tandem API"));
         assert!(Problem::read(401, r#"{"title":"No token"}"#).to_string().contains("TANDEM_TOKEN"));
     }

@@ -19,10 +19,10 @@ const DRAIN_WAIT: Duration = Duration::from_secs(30);
 /// Serve the zones by DNS and the HTTP API
 ///
 /// Prints where it listens, one line each on standard output, `ready` last: `dns ADDR:PORT` (one for each --dns),
-/// `api URL`, `token FILE` (the admin token's file, made on first start), `ready`. Log lines go to standard error.
+/// `dot ADDR:PORT`, `doh URL` and `doq ADDR:PORT` (where the settings file names such listeners), `api URL`, `metrics URL` (where the settings file asks for them), `token FILE` (the admin token's file, made on first start), `ready`. Log lines go to standard error.
 ///
 /// SIGTERM and SIGINT finish what was accepted and end with status 0, within 30 seconds; a second one ends at once.
-/// SIGHUP reads the zone files and the API's certificate again; if anything is wrong, the old ones stay in use.
+/// SIGHUP reads the zone files, the certificates and the cookie secrets again; if anything is wrong, the old ones stay in use.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
@@ -125,7 +125,14 @@ struct NotWritable {
 /// The lines that scripts wait for.
 fn announce(running: &Running, service: &Service) -> std::io::Result<()> {
     running.dns.iter().try_for_each(|address| output::line(format_args!("dns {address}")))?;
+    service.dns_tls_addrs().iter().try_for_each(|address| output::line(format_args!("dot {address}")))?;
+    let doh = |address| output::line(format_args!("doh https://{address}/dns-query"));
+    service.dns_https_addrs().iter().try_for_each(doh)?;
+    service.dns_quic_addrs().iter().try_for_each(|address| output::line(format_args!("doq {address}")))?;
     output::line(format_args!("api {}", running.api))?;
+    if let Some(url) = service.metrics_url() {
+        output::line(format_args!("metrics {url}"))?;
+    }
     output::line(format_args!("token {}", service.admin_token_file().display()))?;
     output::line("ready")
 }
@@ -159,6 +166,12 @@ async fn reload(service: &Service) {
     match service.reload_certificates() {
         Ok(()) => {}
         Err(failure) => error!(reason = %reason(&failure), "certificate not taken over: the old one stays"),
+    }
+    if let Err(failure) = service.reload_dns_certificate() {
+        error!(reason = %super::with_sources(&failure), "certificate of DNS not taken over: the old one stays");
+    }
+    if let Err(failure) = service.reload_cookie_secret().await {
+        error!(reason = %super::with_sources(&failure), "cookie secrets not taken over: the old ones stay");
     }
 }
 

@@ -1,5 +1,10 @@
 //! `tandem zone`: what is served, as a list or as a master file; and checking master files before they are served.
 
+mod diff;
+mod reload;
+mod served;
+mod verify;
+
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,13 +21,16 @@ use super::{Failure, output};
 use crate::config::{Config, Overrides, Problem};
 use crate::zone_folder::{self, ZoneFile};
 
-/// Show, export and check zones
+/// Show, export, check and reload zones
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
   tandem zone show                       # the zones served, with their serials
   tandem zone export ostn.test > ostn.test.txt
-  tandem zone check zones/               # before a reload (kill -HUP)")]
+  tandem zone check zones/               # the files, before they are served
+  tandem zone diff ostn.test             # what a reload would change
+  tandem zone reload
+  tandem zone verify                     # what is served, across zones")]
 pub(super) struct Zone {
     #[command(subcommand)]
     action: Action,
@@ -33,6 +41,9 @@ enum Action {
     Show(Show),
     Export(Export),
     Check(Check),
+    Reload(reload::Reload),
+    Diff(diff::Diff),
+    Verify(verify::Verify),
 }
 
 /// Show the zones that the service serves, or one of them
@@ -98,6 +109,9 @@ impl Zone {
             Action::Show(show) => show.run(),
             Action::Export(export) => export.run(),
             Action::Check(check) => check.run(),
+            Action::Reload(reload) => reload.run(),
+            Action::Diff(diff) => diff.run(),
+            Action::Verify(verify) => verify.run(),
         }
     }
 }

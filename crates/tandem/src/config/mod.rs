@@ -1,14 +1,17 @@
 //! What `tandem serve` runs with: [`Config`], complete and checked; made from a [`Spec`] (what an operator types)
 //! and [`Overrides`] (flags and environment). Defaults stand here and nowhere else; `template.toml` explains them.
 
+mod policy;
 mod problem;
 mod spec;
+mod transfer;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tandem_model::DomainName;
 
+pub use policy::PolicyConfig;
 pub use problem::{ConfigError, Problem};
 pub use spec::Spec;
 
@@ -29,6 +32,8 @@ pub struct Config {
     pub store: Store,
     /// The zone in which every node appears.
     pub peers_zone: GeneratedZone,
+    /// The zone in which every node's SRV records appear, and nothing else.
+    pub policy_zone: GeneratedZone,
     /// The zone in which numbers appear.
     pub number_zone: GeneratedZone,
     /// DNS listeners.
@@ -37,6 +42,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// Name servers for names outside our zones; empty: those of the system.
     pub name_servers: Vec<SocketAddr>,
+    /// Where metrics are served; none: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// How to log.
     pub log: LogConfig,
 }
@@ -60,7 +67,7 @@ pub enum GeneratedZone {
 }
 
 impl GeneratedZone {
-    /// Decides for the zones that are there. `label` is the usual first label: `peers`, `e164`.
+    /// Decides for the zones that are there. `label` is the usual first label: `peers`, `policy`, `e164`.
     #[must_use]
     pub fn choose<'a>(&self, label: &str, apexes: impl IntoIterator<Item = &'a DomainName>) -> Option<DomainName> {
         match self {
@@ -78,6 +85,14 @@ impl GeneratedZone {
 pub struct DnsConfig {
     /// Addresses for UDP and TCP; never empty.
     pub listen: Vec<SocketAddr>,
+    /// Addresses for DNS over TLS.
+    pub tls_listen: Vec<SocketAddr>,
+    /// Addresses for DNS over HTTPS.
+    pub https_listen: Vec<SocketAddr>,
+    /// Addresses for DNS over QUIC; no port 53.
+    pub quic_listen: Vec<SocketAddr>,
+    /// Certificate chain and key (PEM) of these three; `None`: those of the API.
+    pub tls: Option<CertificateFiles>,
     /// UDP threads for each address; 0: one for each core.
     pub udp_threads: usize,
     /// Most octets of an answer over UDP, whatever the client says that it can take (DNS-44).
@@ -88,6 +103,12 @@ pub struct DnsConfig {
     pub tcp_connections_per_network: usize,
     /// Seconds that a TCP connection may be idle.
     pub tcp_idle_seconds: u64,
+    /// How clients are treated that the server does not know.
+    pub policy: PolicyConfig,
+    /// The name of the catalog zone (RFC 9432); none: there is no catalog.
+    pub catalog: Option<DomainName>,
+    /// Keys, transfers and secondaries.
+    pub transfers: tandem_dns::TransferConfig,
 }
 
 /// The HTTP listener.
@@ -150,7 +171,7 @@ pub struct Overrides {
 }
 
 impl DnsConfig {
-    /// What the DNS server is started with.
+    /// What the DNS server is started with, but for the certificate of the encrypted transports.
     ///
     /// # Panics
     ///
@@ -163,6 +184,11 @@ impl DnsConfig {
         config.tcp.connections = self.tcp_connections;
         config.tcp.connections_per_network = self.tcp_connections_per_network;
         config.tcp.idle = std::time::Duration::from_secs(self.tcp_idle_seconds);
+        config.encrypted.tls.clone_from(&self.tls_listen);
+        config.encrypted.https.clone_from(&self.https_listen);
+        config.encrypted.quic.clone_from(&self.quic_listen);
+        config.transfers = self.transfers.clone();
+        self.policy.apply(&mut config);
         config
     }
 }
@@ -174,14 +200,22 @@ impl Default for Config {
             zones_dir: "zones".into(),
             store: Store::Embedded,
             peers_zone: GeneratedZone::Auto,
+            policy_zone: GeneratedZone::Auto,
             number_zone: GeneratedZone::Auto,
             dns: DnsConfig {
                 listen: vec![SocketAddr::from(([127, 0, 0, 1], 5300))],
+                tls_listen: Vec::new(),
+                https_listen: Vec::new(),
+                quic_listen: Vec::new(),
+                tls: None,
                 udp_threads: 0,
                 udp_answer_octets: 1232,
                 tcp_connections: 1000,
                 tcp_connections_per_network: 100,
                 tcp_idle_seconds: 10,
+                policy: PolicyConfig::default(),
+                catalog: None,
+                transfers: tandem_dns::TransferConfig::default(),
             },
             api: ApiConfig {
                 listen: SocketAddr::from(([127, 0, 0, 1], 5380)),
@@ -190,6 +224,7 @@ impl Default for Config {
                 public_url: None,
             },
             name_servers: Vec::new(),
+            metrics: None,
             log: LogConfig { format: LogFormat::Text, level: "info".into() },
         }
     }
@@ -311,7 +346,7 @@ mod tests {
     fn every_problem_is_told_with_its_line() {
         let problems = load(
             "version = 2\nzone = \"x\"\nstore = \"etcd://a\"\npeers_zone = \"a..b\"\n[dns]\nlisten = [\"x\", \"127.0.0.1:0\"]\nudp_threads = \"two\"\n\
-             [api]\nlisten = \"localhost\"\ncertificate = \"c.pem\"\n[log]\nformat = \"xml\"\nlevel = \"loud,=\"\n[metrics]\n",
+             [api]\nlisten = \"localhost\"\ncertificate = \"c.pem\"\n[log]\nformat = \"xml\"\nlevel = \"loud,=\"\n[metric]\n",
         )
         .unwrap_err();
         let lines: Vec<&str> = problems.iter().map(|p| p.split(": ").next().unwrap()).collect();

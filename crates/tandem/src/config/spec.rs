@@ -5,10 +5,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tandem_dns::RateLimit;
 use tandem_model::DomainName;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
+use super::policy;
+use super::transfer::{self, SecondarySpec, TransferSpec, TsigSpec};
 use super::{CertificateFiles, Config, GeneratedZone, LogFormat, Problem, Store};
 
 /// The file format's version.
@@ -19,6 +22,8 @@ const MAX_PROBLEMS: usize = 50;
 const MAX_TCP_CONNECTIONS: u64 = 1_000_000;
 /// Longest idle time that may be asked for, in seconds.
 const MAX_TCP_IDLE: u64 = 3600;
+/// Most transfers at a time that may be asked for: each takes a thread.
+const MAX_TRANSFERS: u64 = 100;
 /// Most UDP threads for one address.
 const MAX_UDP_THREADS: u64 = 256;
 
@@ -31,10 +36,12 @@ pub struct Spec {
     zones: Option<PathBuf>,
     store: Option<Spanned<String>>,
     peers_zone: Option<Spanned<String>>,
+    policy_zone: Option<Spanned<String>>,
     number_zone: Option<Spanned<String>>,
     dns: DnsSpec,
     api: ApiSpec,
     resolver: ResolverSpec,
+    metrics: MetricsSpec,
     log: LogSpec,
 }
 
@@ -42,11 +49,33 @@ pub struct Spec {
 #[serde(deny_unknown_fields, default)]
 struct DnsSpec {
     listen: Option<Vec<Spanned<String>>>,
+    tls_listen: Option<Vec<Spanned<String>>>,
+    https_listen: Option<Vec<Spanned<String>>>,
+    quic_listen: Option<Vec<Spanned<String>>>,
+    tls: TlsSpec,
     udp_threads: Option<Spanned<u64>>,
     udp_answer_octets: Option<Spanned<u64>>,
     tcp_connections: Option<Spanned<u64>>,
     tcp_connections_per_network: Option<Spanned<u64>>,
     tcp_idle_seconds: Option<Spanned<u64>>,
+    cookie_secret: Option<PathBuf>,
+    nsid: Option<Spanned<String>>,
+    chaos_version: Option<Spanned<String>>,
+    rrl_per_second: Option<Spanned<u64>>,
+    rrl_slip: Option<Spanned<u64>>,
+    rrl_exempt: Option<Vec<Spanned<String>>>,
+    catalog: Option<Spanned<String>>,
+    transfers_at_a_time: Option<Spanned<u64>>,
+    tsig: Vec<TsigSpec>,
+    transfer: Vec<TransferSpec>,
+    secondary: Vec<SecondarySpec>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+struct TlsSpec {
+    certificate: Option<Spanned<PathBuf>>,
+    key: Option<Spanned<PathBuf>>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -63,6 +92,12 @@ struct ApiSpec {
 #[serde(deny_unknown_fields, default)]
 struct ResolverSpec {
     name_servers: Option<Vec<Spanned<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+struct MetricsSpec {
+    listen: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -124,14 +159,24 @@ impl Spec {
         }
         faults.set(self.store, |text| parse_store(&text), &mut config.store);
         faults.set(self.peers_zone, |text| parse_generated_zone(&text), &mut config.peers_zone);
+        faults.set(self.policy_zone, |text| parse_generated_zone(&text), &mut config.policy_zone);
         faults.set(self.number_zone, |text| parse_generated_zone(&text), &mut config.number_zone);
 
-        if let Some(list) = self.dns.listen {
-            let addresses: Vec<SocketAddr> =
-                list.into_iter().filter_map(|item| faults.check(Some(item), |text| parse_address(&text))).collect();
-            if !addresses.is_empty() {
-                config.dns.listen = addresses;
+        let addresses = faults.list(self.dns.listen, |text| parse_address(&text)).filter(|list| !list.is_empty());
+        config.dns.listen = addresses.unwrap_or_else(|| std::mem::take(&mut config.dns.listen));
+        for (list, place) in
+            [(self.dns.tls_listen, &mut config.dns.tls_listen), (self.dns.https_listen, &mut config.dns.https_listen)]
+        {
+            if let Some(list) = faults.list(list, |text| parse_address(&text)) {
+                *place = list;
             }
+        }
+        if let Some(list) = faults.list(self.dns.quic_listen, |text| parse_quic_address(&text)) {
+            config.dns.quic_listen = list;
+        }
+        let TlsSpec { certificate, key } = self.dns.tls;
+        if let Some(files) = certificate_files(certificate, key, "dns.tls", folder, faults) {
+            config.dns.tls = Some(files);
         }
         faults.set(self.dns.udp_threads, |n| to_count(n, 0, MAX_UDP_THREADS), &mut config.dns.udp_threads);
         faults.set(self.dns.udp_answer_octets, to_udp_limit, &mut config.dns.udp_answer_octets);
@@ -142,6 +187,22 @@ impl Spec {
             &mut config.dns.tcp_connections_per_network,
         );
         faults.set(self.dns.tcp_idle_seconds, |n| to_count(n, 1, MAX_TCP_IDLE), &mut config.dns.tcp_idle_seconds);
+        let policy = &mut config.dns.policy;
+        if let Some(file) = self.dns.cookie_secret.filter(|file| !file.as_os_str().is_empty()) {
+            policy.cookie_secret = Some(folder.join(file));
+        }
+        faults.set(self.dns.nsid, |text| policy::parse_told(&text), &mut policy.nsid);
+        faults.set(self.dns.chaos_version, |text| policy::parse_told(&text), &mut policy.chaos_version);
+        let most = u64::from(RateLimit::MAX_RATE);
+        faults.set(self.dns.rrl_per_second, |n| to_count(n, 0, most), &mut policy.rrl_per_second);
+        faults.set(self.dns.rrl_slip, |n| to_count(n, 0, policy::MAX_SLIP), &mut policy.rrl_slip);
+        if let Some(networks) = faults.list(self.dns.rrl_exempt, |text| policy::parse_network(&text)) {
+            policy.rrl_exempt = networks;
+        }
+        faults.set(self.dns.catalog, |text| parse_catalog(&text), &mut config.dns.catalog);
+        let transfers = &mut config.dns.transfers;
+        faults.set(self.dns.transfers_at_a_time, |n| to_count(n, 1, MAX_TRANSFERS), &mut transfers.limits.at_a_time);
+        transfer::check_into(self.dns.tsig, self.dns.transfer, self.dns.secondary, folder, transfers, faults);
 
         faults.set(self.api.listen, |text| parse_address(&text), &mut config.api.listen);
         if let Some(list) = self.api.names {
@@ -149,44 +210,44 @@ impl Spec {
                 list.into_iter().filter_map(|item| faults.check(Some(item), |text| parse_name(&text))).collect();
         }
         faults.set(self.api.public_url, |text| parse_url(&text), &mut config.api.public_url);
-        let given = |path: Option<Spanned<PathBuf>>| path.filter(|p| !p.get_ref().as_os_str().is_empty());
-        match (given(self.api.certificate), given(self.api.key)) {
-            (Some(certificate), Some(key)) => {
-                config.api.certificate = Some(CertificateFiles {
-                    certificate: folder.join(certificate.get_ref()),
-                    key: folder.join(key.get_ref()),
-                });
-            }
-            (None, None) => {}
-            (Some(lonely), None) => faults.add(Some(lonely.span()), "api.certificate needs api.key beside it"),
-            (None, Some(lonely)) => faults.add(Some(lonely.span()), "api.key needs api.certificate beside it"),
+        if let Some(files) = certificate_files(self.api.certificate, self.api.key, "api", folder, faults) {
+            config.api.certificate = Some(files);
         }
 
         if let Some(list) = self.resolver.name_servers {
             config.name_servers =
                 list.into_iter().filter_map(|item| faults.check(Some(item), |text| parse_server(&text))).collect();
         }
+        faults.set(self.metrics.listen, |text| parse_optional_address(&text), &mut config.metrics);
         faults.set(self.log.format, |text| parse_log_format(&text), &mut config.log.format);
         faults.set(self.log.level, |text| parse_log_level(&text), &mut config.log.level);
     }
 }
 
 /// Problems with the octet at which each stands.
-struct Faults {
+pub(super) struct Faults {
     found: Vec<(usize, String)>,
 }
 
 impl Faults {
-    fn add(&mut self, span: Option<Range<usize>>, reason: impl Into<String>) {
+    pub(super) fn add(&mut self, span: Option<Range<usize>>, reason: impl Into<String>) {
         // The message of a syntax error may have several lines.
         let reason = reason.into().replace('\n', "; ");
         self.found.push((span.map_or(0, |span| span.start), reason));
     }
 
-    fn check<T, U>(&mut self, value: Option<Spanned<T>>, read: impl Fn(T) -> Result<U, String>) -> Option<U> {
+    pub(super) fn check<T, U>(
+        &mut self,
+        value: Option<Spanned<T>>,
+        read: impl Fn(T) -> Result<U, String>,
+    ) -> Option<U> {
         let value = value?;
         let span = value.span();
         read(value.into_inner()).map_err(|reason| self.add(Some(span), reason)).ok()
+    }
+
+    fn list<T, U>(&mut self, list: Option<Vec<Spanned<T>>>, read: impl Fn(T) -> Result<U, String>) -> Option<Vec<U>> {
+        Some(list?.into_iter().filter_map(|item| self.check(Some(item), &read)).collect())
     }
 
     fn set<T, U>(&mut self, value: Option<Spanned<T>>, read: impl Fn(T) -> Result<U, String>, place: &mut U) {
@@ -194,6 +255,28 @@ impl Faults {
             *place = value;
         }
     }
+}
+
+/// A certificate and its key, of the settings that begin with `section`; both or none. `""`: not given.
+fn certificate_files(
+    certificate: Option<Spanned<PathBuf>>,
+    key: Option<Spanned<PathBuf>>,
+    section: &str,
+    folder: &Path,
+    faults: &mut Faults,
+) -> Option<CertificateFiles> {
+    let given = |path: Option<Spanned<PathBuf>>| path.filter(|p| !p.get_ref().as_os_str().is_empty());
+    let lonely = match (given(certificate), given(key)) {
+        (Some(certificate), Some(key)) => {
+            let (certificate, key) = (folder.join(certificate.get_ref()), folder.join(key.get_ref()));
+            return Some(CertificateFiles { certificate, key });
+        }
+        (None, None) => return None,
+        (Some(lonely), None) => (lonely.span(), format!("{section}.certificate needs {section}.key beside it")),
+        (None, Some(lonely)) => (lonely.span(), format!("{section}.key needs {section}.certificate beside it")),
+    };
+    faults.add(Some(lonely.0), lonely.1);
+    None
 }
 
 /// Removes the innermost entry whose key or value holds `span`; whether there was one.
@@ -263,6 +346,28 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("`{text}` is not an address and port: write 127.0.0.1:5300 or [::1]:5300"))
 }
 
+/// The catalog's name; `""`: no catalog.
+fn parse_catalog(text: &str) -> Result<Option<DomainName>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|error| format!("`{text}` is no name for a catalog: {error}"))
+}
+
+/// As [`parse_address`]; DoQ is never served on port 53 (DNS-66).
+fn parse_quic_address(text: &str) -> Result<SocketAddr, String> {
+    let address = parse_address(text)?;
+    if address.port() == 53 {
+        return Err(format!("`{text}`: DNS over QUIC is never served on port 53: take 853"));
+    }
+    Ok(address)
+}
+
+/// As [`parse_address`]; `""`: none.
+fn parse_optional_address(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text.is_empty() { Ok(None) } else { parse_address(text).map(Some) }
+}
+
 /// Scheme, host and port, nothing behind them; `""`: none.
 fn parse_url(text: &str) -> Result<Option<String>, String> {
     if text.is_empty() {
@@ -277,7 +382,7 @@ fn parse_url(text: &str) -> Result<Option<String>, String> {
 }
 
 /// A name server: the port may be left out.
-fn parse_server(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn parse_server(text: &str) -> Result<SocketAddr, String> {
     let with_port = text.parse().ok().or_else(|| Some(SocketAddr::new(text.parse().ok()?, 53)));
     with_port.ok_or_else(|| format!("`{text}` is not an address: write 192.0.2.53 or 192.0.2.53:53"))
 }

@@ -32,9 +32,14 @@ pub(crate) fn directory() -> Zones {
         ),
         read("ostel.me", &with_head("mail A 192.0.2.25\n*.wild TXT any\n")),
         read("peers.ostn.test", &with_head("")),
+        read("policy.ostn.test", &with_head("")),
         read("e164.ostn.test", &with_head("9.9.9 NAPTR 1 1 \"u\" \"E2U+sip\" \"!^.*$!sip:x@y!\" .\n")),
     ];
-    let settings = Settings { peers_zone: Some(name("peers.ostn.test")), number_zone: Some(name("e164.ostn.test")) };
+    let settings = Settings {
+        peers_zone: Some(name("peers.ostn.test")),
+        policy_zone: Some(name("policy.ostn.test")),
+        number_zone: Some(name("e164.ostn.test")),
+    };
     Zones::new(settings, statics.into_iter().map(Result::unwrap).collect(), Serial::new(7)).unwrap()
 }
 
