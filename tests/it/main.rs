@@ -4,4 +4,6 @@
 mod cli;
 mod dns;
 mod docs;
+mod metrics;
 mod peer;
+mod requirements;

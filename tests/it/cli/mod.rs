@@ -10,6 +10,7 @@ mod settings;
 mod signals;
 mod tokens;
 mod zone_check;
+mod zone_commands;
 mod zone_files;
 
 use std::process::Command;

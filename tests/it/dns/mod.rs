@@ -1,6 +1,11 @@
 //! The DNS server as other programs see it.
 
+mod connections;
+mod encrypted;
+mod policy;
 mod rfc8906;
+mod secondary;
+mod transfer;
 
 use std::net::SocketAddr;
 use std::process::Command;

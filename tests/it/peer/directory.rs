@@ -35,6 +35,11 @@ impl Directory {
         Self { service: setup.start(), _zones: Some(zones) }
     }
 
+    /// Starts what `setup` says, for a scenario with settings and zones of its own.
+    pub(super) fn start_from(setup: Setup) -> Self {
+        Self { service: setup.start(), _zones: None }
+    }
+
     /// Where it answers.
     pub(super) fn dns(&self) -> SocketAddr {
         self.service.dns_addr()

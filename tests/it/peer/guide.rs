@@ -7,7 +7,7 @@ use std::path::Path;
 /// # Panics
 ///
 /// When the guide has no such snippet: the page and the tests must change together.
-pub(super) fn snippet(guide: &str, name: &str) -> String {
+pub(crate) fn snippet(guide: &str, name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guides").join(guide);
     let text = std::fs::read_to_string(&path).expect("the guide is part of the project");
     let marker = format!("<!-- snippet: {name} -->\n");

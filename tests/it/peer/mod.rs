@@ -3,18 +3,20 @@
 //! A missing program skips its tests with a line that says so; where the environment has `CI=true` it fails them.
 //! Start at `kamailio` (a whole call) or `tools` (what `dig` and its like read).
 //!
-//! Debian 12's packages: baresip-core bind9 bind9-dnsutils bind9-utils kamailio kamailio-tls-modules knot-dnsutils
-//! ldnsutils unbound util-linux. The SIP servers need root, or a container with CAP_SYS_ADMIN (see `network`); no test
+//! Debian 12's packages: baresip-core bind9 bind9-dnsutils bind9-utils iproute2 kamailio kamailio-tls-modules knot
+//! knot-dnsutils ldnsutils nsd unbound util-linux. The SIP servers need root, or a container with CAP_SYS_ADMIN (see `network`); no test
 //! needs a network beyond the loopback interface, a sound card, or a service that is started already.
 
 mod certificate;
+mod differential;
 mod directory;
 mod dns_tool;
-mod guide;
+mod foreign;
+pub(crate) mod guide;
 mod kamailio;
 mod network;
 mod phone;
-mod process;
+pub(crate) mod process;
 mod recursor;
 mod sip_server;
 mod tools;
@@ -31,7 +33,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// # Panics
 ///
 /// When [`PATIENCE`] ends before; the message says what was awaited.
-fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
         if let Some(value) = probe() {
@@ -47,7 +49,7 @@ fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
 /// # Panics
 ///
 /// In CI (environment `CI=true`), where a skipped test must not pass for a good one.
-fn require(programs: &[&str]) -> bool {
+pub(crate) fn require(programs: &[&str]) -> bool {
     let missing: Vec<&str> = programs.iter().copied().filter(|program| !process::exists(program)).collect();
     if !missing.is_empty() {
         skip(&format!("not installed: {}", missing.join(", ")));

@@ -14,6 +14,8 @@ use super::skip;
 
 /// Addresses that one scenario may use.
 const ADDRESSES: u8 = 16;
+/// Scenarios that one process may have.
+const SCENARIOS: u8 = 32;
 /// The next scenario of this process.
 static NEXT: AtomicU8 = AtomicU8::new(0);
 
@@ -28,10 +30,12 @@ impl Loopback {
     /// Takes the next sixteen addresses; from the process id, so that runs beside each other do not meet.
     pub(super) fn take() -> Self {
         let scenario = NEXT.fetch_add(1, Ordering::Relaxed);
-        assert!(scenario < u8::MAX / ADDRESSES, "too many scenarios for one process: widen Loopback");
+        assert!(scenario < SCENARIOS, "too many scenarios for one process: widen Loopback");
         let [_, _, high, low] = std::process::id().to_be_bytes();
-        // 127.64.0.0/10 and above: far from 127.0.0.x, where the host's own services are.
-        let first = Ipv4Addr::new(127, 64 | (high & 0x3f), low, scenario * ADDRESSES);
+        // 127.64.0.0/10: far from 127.0.0.x, where the host's own services are. Sixteen scenarios fill the last octet, one
+        // bit of the second tells two such groups apart.
+        let (group, place) = (scenario / 16, scenario % 16);
+        let first = Ipv4Addr::new(127, 64 | (group << 5) | (high & 0x1f), low, place * ADDRESSES);
         Self { first, used: AtomicU8::new(1) }
     }
 

@@ -12,7 +12,7 @@ const LINES_SHOWN: usize = 40;
 
 /// A running program.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     name: &'static str,
     child: Child,
     log: PathBuf,
@@ -22,7 +22,7 @@ impl Process {
     /// Starts `program` with its output in `log`.
     ///
     /// `setpriv` has the kernel kill it when the test's thread ends, however it ends.
-    pub(super) fn start<A: AsRef<OsStr>>(program: &'static str, arguments: &[A], log: &Path) -> Self {
+    pub(crate) fn start<A: AsRef<OsStr>>(program: &'static str, arguments: &[A], log: &Path) -> Self {
         let output = File::create(log).expect("the scratch folder is writable");
         let errors = output.try_clone().expect("a file handle can be doubled");
         let child = command("setpriv")
@@ -37,17 +37,17 @@ impl Process {
     }
 
     /// All it has printed so far.
-    pub(super) fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// Its process id.
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Fails with its output when it has ended.
-    pub(super) fn assert_running(&mut self) {
+    pub(crate) fn assert_running(&mut self) {
         if let Ok(Some(status)) = self.child.try_wait() {
             panic!("{} ended with {status}:\n{}", self.name, self.output());
         }
@@ -70,17 +70,17 @@ impl Drop for Process {
 }
 
 /// Whether `program` is there to be run.
-pub(super) fn exists(program: &str) -> bool {
+pub(crate) fn exists(program: &str) -> bool {
     std::env::split_paths(&search_path()).any(|folder| folder.join(program).is_file())
 }
 
 /// Runs `program` to its end.
-pub(super) fn run<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> Output {
+pub(crate) fn run<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> Output {
     command(program).args(arguments).stdin(Stdio::null()).output().expect("checked by `require`")
 }
 
 /// Runs `program` to its end, which must be a good one, and gives what it printed.
-pub(super) fn read<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> String {
+pub(crate) fn read<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> String {
     let output = run(program, arguments);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{program}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
