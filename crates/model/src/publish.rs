@@ -16,6 +16,10 @@ pub const ENUM_NAPTR_RANK: (u16, u16) = (100, 10);
 /// Largest answer that every SIP server can read: sofia-sip and baresip send no EDNS and never retry over TCP.
 pub const MAX_ANSWER: usize = 512;
 
+/// Which records a node makes: raised with every change of [`records`] that shows for some node. The zones of a program with
+/// another version take new serials and begin a new history, else secondaries would keep records that nobody publishes.
+pub const RECORDS_VERSION: u64 = 0;
+
 /// Where a node's records go.
 #[derive(Debug, Clone, Copy)]
 pub struct Places<'a> {

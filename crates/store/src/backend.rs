@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use tandem_model::{DomainName, Node};
+use tandem_model::{DomainName, Node, Serial};
 
 use crate::directory::Registered;
 use crate::document::DocumentError;
@@ -56,6 +56,22 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`BackendError`] when they cannot be read.
     fn journal(&self, after: u64, limit: usize) -> Result<Vec<JournalEntry>, BackendError>;
+
+    /// Hands journal entries to `visit`, newest first, until it returns `false`.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`] when one cannot be read, or not be understood.
+    fn journal_back(&self, visit: &mut dyn FnMut(JournalEntry) -> bool) -> Result<(), BackendError>;
+
+    /// Forgets the oldest journal entries that were written before the time `before` (seconds since 1970), at most `most` of
+    /// them, and none of the newest `keep`. The journal stays without gaps: nothing behind an entry that is kept is
+    /// forgotten. Returns how many went.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`] when nothing was forgotten.
+    fn trim_journal(&self, before: u64, keep: usize, most: usize) -> Result<usize, BackendError>;
 
     /// Writes and syncs something that changes nothing, to learn whether a change would be kept now.
     ///
@@ -145,6 +161,8 @@ pub struct Step {
     pub by: Option<String>,
     /// What it does.
     pub act: Act,
+    /// The zones that a change of a node gives a new serial, with the serial that each had before.
+    pub zones: Vec<(DomainName, Serial)>,
 }
 
 /// What a step does.
@@ -189,6 +207,9 @@ pub struct JournalEntry {
     pub before: Option<Node>,
     /// The node afterwards.
     pub after: Option<Node>,
+    /// The zones that a change of a node gave a new serial, with the serial that each had before; `None` for an entry of a
+    /// program that did not write them down.
+    pub zones: Option<Vec<(DomainName, Serial)>>,
 }
 
 /// The kinds of journal entries.

@@ -18,6 +18,7 @@ use crate::admin_token;
 use crate::backend::{Backend, BackendError};
 use crate::error::{DeregisterError, DirectoryError, OpenError, ReadError, RegisterError, ReloadError};
 use crate::health::Health;
+use crate::journal::Keeping;
 use crate::keyring::Keyring;
 use crate::open;
 use crate::sqlite::{DATABASE, READERS, SqliteBackend};
@@ -151,10 +152,11 @@ impl Directory {
         clock: Clock,
     ) -> Result<Self, OpenError> {
         let opened = open::load(&*backend, place, settings, statics, clock())?;
-        let live = Live::new(opened.zones);
+        let live = opened.live;
         let keyring = Arc::new(Keyring::new(opened.tokens));
         let health = Arc::new(Health::default());
         let counters = Arc::new(Counters::default());
+        let keeping = Arc::new(Keeping::default());
         let (commands, waiting) = mpsc::channel(MAX_WAITING);
         let (running, done) = watch::channel(());
         let writer = Writer {
@@ -164,6 +166,7 @@ impl Directory {
             health: Arc::clone(&health),
             counters: Arc::clone(&counters),
             clock: Arc::clone(&clock),
+            keeping: Arc::clone(&keeping),
             serial: opened.serial,
             states: opened.states,
         };
@@ -182,6 +185,7 @@ impl Directory {
             health,
             counters,
             clock,
+            keeping,
             closing: AtomicBool::new(false),
             reads: Semaphore::new(MAX_READS),
             done,
@@ -353,6 +357,12 @@ impl Directory {
         matches!(timeout(COMMIT_WAIT, answered).await, Ok(Ok(()))) && self.inner.health.known() == Some(true)
     }
 
+    /// Keeps journal entries for so many days; those that are older go when the writer has nothing else to do. The newest
+    /// 4,096 stay in any case. Until this is called it is 90 days.
+    pub fn keep_journal(&self, days: u64) {
+        self.inner.keeping.keep(days);
+    }
+
     /// What it has done since it was opened.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
@@ -378,6 +388,7 @@ struct Inner {
     health: Arc<Health>,
     counters: Arc<Counters>,
     clock: Clock,
+    keeping: Arc<Keeping>,
     closing: AtomicBool,
     reads: Semaphore,
     /// Closed when the writer has ended.

@@ -2,7 +2,7 @@
 //!
 //! [`Directory`] is the way in: it checks a change against what is served, makes it durable, publishes it to
 //! [`tandem_zone::Live`], and only then says so. Backends implement [`Backend`]; SQLite is the one built here.
-//! Reading order: [`directory`], `writer`, `serial`, [`backend`], [`sqlite`].
+//! Reading order: [`directory`], `writer`, `serial`, `history`, [`backend`], [`sqlite`].
 
 mod admin_token;
 pub mod backend;
@@ -10,6 +10,8 @@ pub mod directory;
 mod document;
 pub mod error;
 mod health;
+mod history;
+mod journal;
 mod key;
 mod keyring;
 mod open;

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use tandem_model::Serial;
 use tandem_zone::master::StaticZone;
-use tandem_zone::{BuildError, Change, Settings, Zones};
+use tandem_zone::{BuildError, Change, Live, Settings, Zones};
 
 use crate::backend::{Backend, Batch, StoredToken, ZoneState};
 use crate::error::OpenError;
-use crate::serial;
+use crate::{history, serial};
 
 /// Registrations laid over the zones at a time: bounds the memory that loading takes.
 const CHUNK: usize = 4096;
@@ -17,7 +17,7 @@ const WHILE_LOADING: Serial = Serial::new(1);
 
 /// What [`load`] gives.
 pub(crate) struct Opened {
-    pub(crate) zones: Zones,
+    pub(crate) live: Live,
     pub(crate) serial: u64,
     pub(crate) states: Vec<ZoneState>,
     pub(crate) tokens: Vec<StoredToken>,
@@ -62,8 +62,15 @@ pub(crate) fn load(
         backend.commit(&batch).map_err(failed)?;
     }
     let zones = zones.with_serials(|apex| plan.serial_of(apex));
-    tracing::info!(nodes = zones.node_count(), zones = plan.states.len(), serial = plan.serial, "directory opened");
-    Ok(Opened { zones, serial: plan.serial, states: plan.states, tokens: loaded.tokens })
+    let (nodes, history) = (zones.node_count(), history::rebuild(backend, zones));
+    tracing::info!(
+        nodes,
+        zones = plan.states.len(),
+        serial = plan.serial,
+        versions_before = history.len(),
+        "directory opened"
+    );
+    Ok(Opened { live: history.into_live(), serial: plan.serial, states: plan.states, tokens: loaded.tokens })
 }
 
 /// Whether every registration fits zones that have changed since it was made.

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use tandem_model::publish::RECORDS_VERSION;
 use tandem_model::{DomainName, Serial};
 use tandem_zone::Settings;
 use tandem_zone::master::StaticZone;
@@ -73,7 +74,8 @@ pub(crate) fn offers(settings: &Settings, statics: &[StaticZone]) -> Vec<Offer> 
         .iter()
         .map(|zone| Offer {
             apex: zone.apex().clone(),
-            digest: zone.digest(),
+            // What nodes make is part of every zone: a program that makes other records of them serves other zones.
+            digest: zone.digest().wrapping_add(RECORDS_VERSION),
             file_serial: zone.file_serial(),
             role: role(zone.apex()),
         })
@@ -126,12 +128,12 @@ pub(crate) fn plan(last: Option<u64>, known: &[ZoneState], offers: &[Offer], has
         let serial = kept.map_or(next, |state| state.serial);
         let state = ZoneState { apex: offer.apex.clone(), digest: offer.digest, role: offer.role, serial };
         if kept.is_none() {
-            steps.push(Step { serial: next, by: None, act: Act::ServeZone(state.clone()) });
+            steps.push(Step { serial: next, by: None, act: Act::ServeZone(state.clone()), zones: Vec::new() });
         }
         states.push(state);
     }
     for apex in &report.removed {
-        steps.push(Step { serial: next, by: None, act: Act::DropZone(apex.clone()) });
+        steps.push(Step { serial: next, by: None, act: Act::DropZone(apex.clone()), zones: Vec::new() });
     }
     let serial = if steps.is_empty() { last.unwrap_or(next) } else { next };
     Plan { serial, states, steps, report, recheck }

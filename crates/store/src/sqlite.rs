@@ -1,10 +1,11 @@
 //! The backend for one machine: an SQLite file that an admin can open with `sqlite3`.
 //!
 //! One connection writes, a few read, one moves the log into the file. The log (WAL) is synced at every commit, so a
-//! change that was acknowledged survives a power cut. Reading order: `schema`, `file`, this file, `row`.
+//! change that was acknowledged survives a power cut. Reading order: `schema`, `file`, this file, `row`, `journal`.
 
 mod checkpoint;
 mod file;
+mod journal;
 mod row;
 mod schema;
 
@@ -142,7 +143,19 @@ impl Backend for SqliteBackend {
     }
 
     fn journal(&self, after: u64, limit: usize) -> Result<Vec<JournalEntry>, BackendError> {
-        self.read(|connection| row::journal(connection, after, limit))
+        self.read(|connection| journal::after(connection, after, limit))
+    }
+
+    fn journal_back(&self, visit: &mut dyn FnMut(JournalEntry) -> bool) -> Result<(), BackendError> {
+        self.read(|connection| journal::back(connection, visit))
+    }
+
+    fn trim_journal(&self, before: u64, keep: usize, most: usize) -> Result<usize, BackendError> {
+        let mut guard = lock(&self.writer);
+        let writer = guard.as_mut().ok_or(BackendError::Closed)?;
+        let gone = journal::trim(writer, before, keep, most)?;
+        self.checkpointer.after_commit(gone);
+        Ok(gone)
     }
 
     fn probe(&self) -> Result<(), BackendError> {
@@ -243,7 +256,7 @@ mod tests {
         let first = after.unwrap_or(0) + 1;
         let step = |serial| {
             let now = registered(&format!("n{serial}.test"), serial);
-            Step { serial, by: None, act: Act::Register { before: None, now } }
+            Step { serial, by: None, act: Act::Register { before: None, now }, zones: Vec::new() }
         };
         let steps = (first..first + count).map(step).collect();
         Batch { after, serial: first + count - 1, time: 3, steps, touched: Vec::new() }

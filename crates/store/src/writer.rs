@@ -17,6 +17,7 @@ use crate::backend::{Act, Backend, BackendError, Batch, Step, StoredToken, ZoneS
 use crate::directory::{Clock, Effect, Precondition, Receipt, Registered, ReloadReport};
 use crate::error::{DeregisterError, DirectoryError, RegisterError, ReloadError};
 use crate::health::Health;
+use crate::journal::Keeping;
 use crate::keyring::Keyring;
 use crate::serial;
 use crate::stats::Counters;
@@ -54,6 +55,7 @@ pub(crate) struct Writer<B: ?Sized> {
     pub(crate) health: Arc<Health>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
+    pub(crate) keeping: Arc<Keeping>,
     /// The last serial taken.
     pub(crate) serial: u64,
     /// The zones served, as they are kept.
@@ -79,6 +81,7 @@ struct Staged {
 impl<B: Backend + ?Sized> Writer<B> {
     /// Works until all senders are gone, or until [`Command::Shutdown`] and all that waited is done.
     pub(crate) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        self.trim_journal(&commands);
         while let Some(first) = commands.blocking_recv() {
             let mut staged = self.begin();
             let mut next = Some(first);
@@ -87,8 +90,24 @@ impl<B: Backend + ?Sized> Writer<B> {
                 next = if staged.replies.len() < MAX_BATCH { commands.try_recv().ok() } else { None };
             }
             self.finish(staged);
+            self.trim_journal(&commands);
         }
         self.backend.close();
+    }
+
+    /// Forgets old entries of the journal until somebody waits. It grows by changes only, so after them is when to look.
+    fn trim_journal(&self, commands: &mpsc::Receiver<Command>) {
+        let mut forgotten = 0;
+        let now = (self.clock)();
+        while commands.is_empty() && !commands.is_closed() && self.keeping.is_due(now) {
+            match self.keeping.trim(&*self.backend, now) {
+                Ok(gone) => forgotten += gone,
+                Err(error) => tracing::warn!(error = %chain(&error), "old journal entries could not be removed"),
+            }
+        }
+        if forgotten > 0 {
+            tracing::info!(entries = forgotten, "old journal entries removed");
+        }
     }
 
     fn begin(&self) -> Staged {
@@ -214,7 +233,8 @@ impl<B: Backend + ?Sized> Writer<B> {
         if !staged.steps.is_empty() {
             let touched = touched(&self.live.load(), &staged.zones, staged.serial);
             match self.commit(staged.serial, staged.time, staged.steps, touched) {
-                Ok(()) => self.publish(staged.zones),
+                // Each step's version knows its own change only.
+                Ok(()) => self.publish(staged.zones.after_changes_of(staged.nodes.into_keys())),
                 Err(error) => failure = Some(Arc::new(error)),
             }
         }
@@ -246,7 +266,7 @@ impl<B: Backend + ?Sized> Writer<B> {
                 state.serial = serial;
             }
         }
-        for Step { serial, by, act } in &batch.steps {
+        for Step { serial, by, act, .. } in &batch.steps {
             self.counters.changed(act.kind());
             tracing::info!(serial, kind = act.kind().as_str(), subject = act.subject(), by, "changed");
         }
@@ -296,8 +316,10 @@ impl<B: Backend + ?Sized> Writer<B> {
     }
 
     fn commit_tokens(&mut self, now: u64, acts: Vec<(Act, Option<String>)>) -> Result<(), DirectoryError> {
-        let steps: Vec<Step> =
-            (self.serial + 1..).zip(acts).map(|(serial, (act, by))| Step { serial, by, act }).collect();
+        let steps: Vec<Step> = (self.serial + 1..)
+            .zip(acts)
+            .map(|(serial, (act, by))| Step { serial, by, act, zones: Vec::new() })
+            .collect();
         let serial = steps.last().map_or(self.serial, |step| step.serial);
         self.commit(serial, now, steps, Vec::new()).map_err(|error| storage(&Arc::new(error)))
     }
@@ -334,8 +356,11 @@ impl Staged {
     /// Takes the next serial for a change that has been decided.
     fn take(&mut self, change: Change, act: Act, by: String) {
         self.serial += 1;
-        self.zones = self.zones.with(&[change], serial::soa_serial(self.serial));
-        self.steps.push(Step { serial: self.serial, by: Some(by), act });
+        let next = self.zones.with(&[change], serial::soa_serial(self.serial));
+        let pairs = self.zones.iter().zip(next.iter()).filter(|(before, next)| before.serial() != next.serial());
+        let zones = pairs.map(|(before, _)| (before.apex().clone(), before.serial())).collect();
+        self.zones = next;
+        self.steps.push(Step { serial: self.serial, by: Some(by), act, zones });
     }
 }
 

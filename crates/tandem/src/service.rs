@@ -205,6 +205,7 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     let directory = match config.store {
         Store::Embedded => Directory::open(&config.data_dir, settings.clone(), statics)?,
     };
+    directory.keep_journal(config.journal_days);
     if directory.ensure_admin_token(&config.data_dir)? {
         info!(file = %config.data_dir.join(ADMIN_TOKEN).display(), "an admin token was made");
     }

@@ -9,6 +9,7 @@ pub mod diff;
 mod hamt;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod harness;
+mod history;
 pub mod live;
 pub mod lookup;
 pub mod master;
@@ -26,7 +27,8 @@ pub mod zones;
 
 pub use conflict::{Conflict, ConflictKind, Part};
 pub use diff::{Difference, RecordChange};
-pub use live::{Live, Reader};
+pub use history::{History, PastStep};
+pub use live::{Live, MAX_VERSIONS, Reader};
 pub use lookup::Lookup;
 pub use name::QueryName;
 pub use rrset::{Rdata, RdataSink, RrType, Rrset};

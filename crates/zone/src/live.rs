@@ -10,9 +10,9 @@ use tandem_model::{DomainName, Serial};
 use crate::diff::Difference;
 use crate::zones::{Changed, Zones};
 
-/// How many versions are kept: secondaries that are further behind transfer the whole zone. Versions share all but what
-/// changed between them, a few KiB.
-const MAX_VERSIONS: usize = 4096;
+/// How many versions before the current one are kept: secondaries that are further behind transfer the whole zone. Versions
+/// share all but what changed between them, a few KiB.
+pub const MAX_VERSIONS: usize = 4096;
 
 /// The current [`Zones`], shared by one writer and any number of readers. Readers never wait for the writer.
 #[derive(Debug, Clone)]
@@ -38,7 +38,13 @@ impl Live {
     /// Begins with `zones`.
     #[must_use]
     pub fn new(zones: Zones) -> Self {
-        Self { current: Arc::new(ArcSwap::from_pointee(zones)), past: Arc::default() }
+        Self::with_past(zones, VecDeque::new())
+    }
+
+    /// Begins with `zones`, and the versions before it, oldest first.
+    pub(crate) fn with_past(zones: Zones, versions: VecDeque<Arc<Zones>>) -> Self {
+        let past = Past { state: Mutex::new(PastState { versions, count: 0 }), published: Condvar::new() };
+        Self { current: Arc::new(ArcSwap::from_pointee(zones)), past: Arc::new(past) }
     }
 
     /// The version that is current now; it stays whole for as long as the caller keeps it (DNS-79).
@@ -56,7 +62,7 @@ impl Live {
     /// Makes `zones` what every later [`load`](Self::load) gives. There is one caller at a time: the writer.
     pub fn publish(&self, zones: Zones) {
         let mut past = self.past();
-        if matches!(zones.changed(), Changed::All) {
+        if matches!(zones.changed, Changed::All) {
             // No difference can be told across this step.
             past.versions.clear();
         } else {
@@ -112,8 +118,11 @@ impl Live {
         let mut changed = BTreeSet::new();
         let mut later = now;
         for version in past.versions.range(..end).rev() {
-            let Changed::Nodes(domains) = later.changed() else { return None };
-            changed.extend(domains.iter().cloned());
+            let Changed::Only { nodes, zones } = &later.changed else { return None };
+            if zones.contains(apex) {
+                return None;
+            }
+            changed.extend(nodes.iter().cloned());
             if version.zone(apex)?.serial() == from {
                 return Some((Arc::clone(version), changed));
             }

@@ -31,7 +31,7 @@ pub(crate) const SERVICE: &[u8] = b"\x05_sips\x04_tcp";
 pub(crate) const TCP: &[u8] = b"\x04_tcp";
 
 /// One node, shared by every version that has it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PackedNode(Arc<[u8]>);
 
 impl PackedNode {

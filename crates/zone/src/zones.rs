@@ -43,15 +43,20 @@ pub struct Zones {
     /// All names above a node: empty non-terminals of the peers zone.
     pub(crate) above_peers: Hamt<Above>,
     pub(crate) numbers: Numbers,
-    changed: Changed,
+    pub(crate) changed: Changed,
 }
 
-/// In what a version differs from the one that it was made from.
+/// In what a version differs from the one before it.
 #[derive(Debug, Clone)]
 pub(crate) enum Changed {
-    /// The nodes at these domains.
-    Nodes(Arc<[DomainName]>),
-    /// More than nodes: no difference can be told.
+    /// In no more than this.
+    Only {
+        /// The nodes at these domains.
+        nodes: Arc<[DomainName]>,
+        /// These zones in more than nodes: no difference can be told for them.
+        zones: Arc<[DomainName]>,
+    },
+    /// No difference can be told.
     All,
 }
 
@@ -111,6 +116,13 @@ pub enum Change {
     Put(Box<Node>),
     /// Withdraws the node at this domain; nothing happens if there is none.
     Remove(DomainName),
+}
+
+impl Changed {
+    /// In the nodes at `domains`.
+    fn nodes(domains: impl IntoIterator<Item = DomainName>) -> Self {
+        Self::Only { nodes: domains.into_iter().collect(), zones: Arc::default() }
+    }
 }
 
 impl Change {
@@ -184,8 +196,14 @@ impl Zones {
             }
         }
         next.set_serials(|index, _| touched[index].then_some(serial));
-        next.changed = Changed::Nodes(changes.iter().map(|change| change.domain().clone()).collect());
+        next.changed = Changed::nodes(changes.iter().map(|change| change.domain().clone()));
         next
+    }
+
+    /// The same version, made in several steps from the one that is published: those changed the nodes at `domains`.
+    #[must_use]
+    pub fn after_changes_of(self, domains: impl IntoIterator<Item = DomainName>) -> Self {
+        Self { changed: Changed::nodes(domains), ..self }
     }
 
     /// The next version with other static zones; zones whose records differ, and new ones, get `serial`.
@@ -302,11 +320,6 @@ impl Zones {
         })
     }
 
-    /// In what this version differs from the one that it was made from.
-    pub(crate) const fn changed(&self) -> &Changed {
-        &self.changed
-    }
-
     /// The peers zone's apex in wire form, if there is one.
     pub(crate) fn peers_apex(&self) -> Option<&DomainName> {
         self.settings.peers_zone.as_ref()
@@ -317,7 +330,7 @@ impl Zones {
         self.settings.policy_zone.as_ref()
     }
 
-    fn put(&mut self, node: &PackedNode, touched: &mut [bool]) {
+    pub(crate) fn put(&mut self, node: &PackedNode, touched: &mut [bool]) {
         let before = self.nodes.insert(node.clone());
         if let Some(before) = &before {
             self.remove_numbers(before);
@@ -331,7 +344,7 @@ impl Zones {
         }
     }
 
-    fn remove(&mut self, domain: &DomainName, touched: &mut [bool]) {
+    pub(crate) fn remove(&mut self, domain: &DomainName, touched: &mut [bool]) {
         let name = QueryName::of(domain);
         let removed = self.nodes.remove(name.hash(0), |node| node.view().domain() == name.as_wire());
         if let Some(node) = removed {
@@ -381,7 +394,7 @@ impl Zones {
         }
     }
 
-    fn set_serials(&mut self, serial_of: impl Fn(usize, &Zone) -> Option<Serial>) {
+    pub(crate) fn set_serials(&mut self, serial_of: impl Fn(usize, &Zone) -> Option<Serial>) {
         let zones = self.zones.iter().enumerate().map(|(index, zone)| match serial_of(index, zone) {
             Some(serial) if serial != zone.serial => Arc::new(zone.at_serial(serial)),
             _ => Arc::clone(zone),

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use support::{any_node, directory, name, rdatas, read, with_head};
-use tandem_model::{DomainName, Serial};
+use tandem_model::publish::RECORDS_VERSION;
+use tandem_model::{DomainName, Node, NodeParts, NumberClaim, Serial, Target};
 use tandem_zone::{Change, Live, Settings, Zones};
 
 type Line = (Vec<u8>, u16, u32, Vec<u8>);
@@ -86,14 +87,14 @@ fn no_difference_where_none_can_be_told() {
     assert!(live.difference(&now, &apex, Serial::new(6), 10).is_none(), "never served");
     assert!(live.difference(&now, &name("other.test"), Serial::new(7), 10).is_none(), "no such zone");
     let put = |live: &Live, host: &str, serial: u32| {
-        let target = tandem_model::Target {
+        let target = Target {
             host: name(host),
             port: 5061.try_into().unwrap(),
             priority: 1,
             weight: 1,
             addresses: vec!["192.0.2.1".parse().unwrap()],
         };
-        let node = tandem_model::Node::new(tandem_model::NodeParts::new(name(host), vec![target])).unwrap();
+        let node = Node::new(NodeParts::new(name(host), vec![target])).unwrap();
         live.publish(live.load().with(&[Change::Put(Box::new(node))], Serial::new(serial)));
     };
     put(&live, "a.ostn.test", 8);
@@ -125,4 +126,49 @@ fn waiting_for_a_version() {
     let waiter = std::thread::spawn(move || other.wait_for_change(0, Duration::from_secs(20)));
     live.publish(live.load().with(&[], Serial::new(2)));
     assert_eq!((waiter.join().unwrap(), live.version_count()), (1, 1));
+}
+
+/// A node with everything that a node can have.
+fn full_node(domain: &str, number: &str) -> Node {
+    let target = |host: &str, priority, addresses: &[&str]| Target {
+        host: name(host),
+        port: 5061.try_into().unwrap(),
+        priority,
+        weight: 7,
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+    };
+    let own = format!("sip.{domain}");
+    let targets = vec![target(&own, 1, &["192.0.2.1", "2001:db8::1"]), target("other.example", 2, &[])];
+    let mut parts = NodeParts::new(name(domain), targets);
+    parts.keys = vec![tandem_model::node::KeyPin { holder: tandem_model::node::KeyHolder::Node, sha256: [7; 32] }];
+    parts.numbers = vec![
+        NumberClaim::Number { number: format!("{number}1").parse().unwrap(), uri: None },
+        NumberClaim::Block(format!("{number}2").parse().unwrap()),
+    ];
+    Node::new(parts).unwrap()
+}
+
+/// What nodes make, in a text: it changes together with the version of the records, and never alone.
+#[test]
+fn records_change_with_their_version_only() {
+    let mut zones = directory();
+    for (domain, number) in [("a.ostn.test", "+155501"), ("b.example", "+155502")] {
+        let node = full_node(domain, number);
+        assert_eq!(zones.check(&node), []);
+        zones = zones.with(&[Change::Put(Box::new(node))], Serial::new(8));
+    }
+    let mut text = String::new();
+    zones.iter().for_each(|zone| zones.print(zone, &mut text).unwrap());
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("a.ostn") || line.contains("b.example")).collect();
+    // FNV-1a: short, and the same everywhere.
+    let digest = lines
+        .join("\n")
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3));
+    assert_eq!(
+        (RECORDS_VERSION, digest),
+        (0, 0x2677_98bd_e4d5_25eb),
+        "nodes make other records than before: raise RECORDS_VERSION, then write both numbers here\n{}",
+        lines.join("\n")
+    );
 }

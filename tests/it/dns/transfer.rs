@@ -149,6 +149,13 @@ fn three_secondaries_follow_a_thousand_changes_dns_71_72_73_76_78() {
         put(&service, index, CHANGES + index);
     }
     assert_same(&service, &mut secondaries, &compare, &ZONES);
+    // What they had before we went is known to us: differences, as if nothing had been.
+    for kind in Kind::ALL {
+        let differences = count(&service, "IXFR", kind.name());
+        assert!(differences >= ZONES.len(), "{}: {differences} after the restart\n{}", kind.name(), service.log());
+        assert_eq!(count(&service, "AXFR for IXFR", kind.name()), 0, "{}\n{}", kind.name(), service.log());
+        assert_eq!(count(&service, "AXFR", kind.name()), 0, "{}\n{}", kind.name(), service.log());
+    }
 
     // A new zone: whoever follows the catalog has it soon, and loses it when it goes.
     let new_zone = folder.path().join("zones/new.test.zone");

@@ -1,11 +1,10 @@
-//! Values to rows and back: all SQL that reads or writes contents.
+//! Values to rows and back: the SQL that reads or writes contents, but for the journal.
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, params};
 use tandem_model::{DomainName, Node};
 
-use crate::backend::{
-    Act, BackendError, Batch, JournalEntry, JournalKind, Loaded, Step, StoredToken, ZoneRole, ZoneState,
-};
+use super::journal;
+use crate::backend::{Act, BackendError, Batch, Loaded, Step, StoredToken, ZoneRole, ZoneState};
 use crate::directory::Registered;
 use crate::document;
 use crate::key::sort_key;
@@ -80,20 +79,7 @@ fn write_step(transaction: &Transaction<'_>, time: u64, step: &Step) -> Result<(
             transaction.prepare_cached("DELETE FROM token WHERE id = ?1")?.execute([id])?;
         }
     }
-    transaction
-        .prepare_cached(
-            "INSERT INTO journal (serial, subject, kind, time, token, before, after) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute(params![
-            step.serial.cast_signed(),
-            step.act.subject(),
-            step.act.kind().as_str(),
-            time.cast_signed(),
-            step.by,
-            before,
-            after,
-        ])?;
-    Ok(())
+    journal::write(transaction, time, step, before.as_deref(), after.as_deref())
 }
 
 fn write_token(transaction: &Transaction<'_>, token: &StoredToken) -> Result<(), BackendError> {
@@ -197,35 +183,6 @@ pub(super) fn list(
     Ok(list)
 }
 
-/// At most `limit` journal entries behind `after`.
-pub(super) fn journal(connection: &Connection, after: u64, limit: usize) -> Result<Vec<JournalEntry>, BackendError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT serial, time, kind, subject, token, before, after FROM journal
-         WHERE serial > ?1 ORDER BY serial, subject LIMIT ?2",
-    )?;
-    let mut rows = statement.query(params![after.cast_signed(), i64::try_from(limit).unwrap_or(i64::MAX)])?;
-    let mut entries = Vec::new();
-    while let Some(row) = rows.next()? {
-        let word: String = row.get(2)?;
-        let kind = JournalKind::ALL.into_iter().find(|known| known.as_str() == word);
-        let subject: String = row.get(3)?;
-        let node = |column: usize| -> Result<Option<Node>, BackendError> {
-            let text: Option<String> = row.get(column)?;
-            text.map(|text| document(&subject, &text)).transpose()
-        };
-        entries.push(JournalEntry {
-            serial: row.get::<_, i64>(0)?.cast_unsigned(),
-            time: row.get::<_, i64>(1)?.cast_unsigned(),
-            kind: kind.ok_or_else(|| BackendError::Damaged(format!("the journal has the kind {word:?}").into()))?,
-            by: row.get(4)?,
-            before: node(5)?,
-            after: node(6)?,
-            subject,
-        });
-    }
-    Ok(entries)
-}
-
 fn kept_serial(connection: &Connection) -> Result<Option<u64>, BackendError> {
     let serial: Option<i64> =
         connection.prepare_cached("SELECT serial FROM serial")?.query_row([], |row| row.get(0)).optional()?;
@@ -243,15 +200,15 @@ fn registered(row: &Row<'_>) -> Result<Registered, BackendError> {
     })
 }
 
-fn document(domain: &str, text: &str) -> Result<Node, BackendError> {
+pub(super) fn document(domain: &str, text: &str) -> Result<Node, BackendError> {
     document::read(name(domain)?, text).map_err(|source| BackendError::Document { domain: domain.to_owned(), source })
 }
 
-fn name(text: &str) -> Result<DomainName, BackendError> {
+pub(super) fn name(text: &str) -> Result<DomainName, BackendError> {
     DomainName::parse(text).map_err(damaged)
 }
 
-fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> BackendError {
+pub(super) fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> BackendError {
     BackendError::Damaged(Box::new(error))
 }
 

@@ -12,7 +12,7 @@ pub(super) const APPLICATION_ID: i32 = 0x544e_444d;
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Step `i` leads from schema `i` to `i + 1`.
-const MIGRATIONS: [&str; 1] = [
+const MIGRATIONS: [&str; 2] = [
     // Names are kept twice: as text for people with `sqlite3`, and as the key that sorts canonically. `serial` has one
     // row once the directory has started; its `probe` is written to learn whether the disk takes writes.
     "CREATE TABLE node (
@@ -58,6 +58,9 @@ const MIGRATIONS: [&str; 1] = [
          domain   TEXT NOT NULL,
          PRIMARY KEY (token, position)
      ) STRICT, WITHOUT ROWID;",
+    // The zones that a change touched, each with its serial before: "ostn.test 41 peers.ostn.test 44". What is needed to go
+    // back in the history of each zone. NULL in entries from before.
+    "ALTER TABLE journal ADD COLUMN zones TEXT;",
 ];
 
 /// Does the migrations that `connection` has not seen, each in a transaction of its own; returns whether there were any.

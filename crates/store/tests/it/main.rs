@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod change;
+mod history;
 mod kill_nine;
 mod open;
 mod reload;
@@ -156,6 +157,15 @@ impl Backend for Scripted {
 
     fn journal(&self, after: u64, limit: usize) -> Result<Vec<JournalEntry>, BackendError> {
         self.inner.journal(after, limit)
+    }
+
+    fn journal_back(&self, visit: &mut dyn FnMut(JournalEntry) -> bool) -> Result<(), BackendError> {
+        self.inner.journal_back(visit)
+    }
+
+    fn trim_journal(&self, before: u64, keep: usize, most: usize) -> Result<usize, BackendError> {
+        self.may_write()?;
+        self.inner.trim_journal(before, keep, most)
     }
 
     fn probe(&self) -> Result<(), BackendError> {

@@ -145,7 +145,7 @@ async fn at_most_ten_thousand_tokens() {
         // The first one expires.
         let expires = (serial == 1).then_some(BEGIN + 60);
         let info = TokenInfo { id: format!("t{serial}"), scope: Scope::Admin, label: None, created: BEGIN, expires };
-        Step { serial, by: None, act: Act::IssueToken(StoredToken { info, hash }) }
+        Step { serial, by: None, act: Act::IssueToken(StoredToken { info, hash }), zones: Vec::new() }
     };
     let steps = (1..=10_000).map(token).collect();
     backend.commit(&Batch { after: None, serial: 10_000, time: BEGIN, steps, touched: Vec::new() }).unwrap();

@@ -30,6 +30,8 @@ pub struct Config {
     pub zones_dir: PathBuf,
     /// Which store holds the registrations.
     pub store: Store,
+    /// Days that journal entries are kept.
+    pub journal_days: u64,
     /// The zone in which every node appears.
     pub peers_zone: GeneratedZone,
     /// The zone in which every node's SRV records appear, and nothing else.
@@ -199,6 +201,7 @@ impl Default for Config {
             data_dir: "data".into(),
             zones_dir: "zones".into(),
             store: Store::Embedded,
+            journal_days: 90,
             peers_zone: GeneratedZone::Auto,
             policy_zone: GeneratedZone::Auto,
             number_zone: GeneratedZone::Auto,

@@ -24,6 +24,8 @@ const MAX_TCP_CONNECTIONS: u64 = 1_000_000;
 const MAX_TCP_IDLE: u64 = 3600;
 /// Most transfers at a time that may be asked for: each takes a thread.
 const MAX_TRANSFERS: u64 = 100;
+/// Longest time that journal entries may be kept, in days: a century is for ever.
+const MAX_JOURNAL_DAYS: u64 = 36_500;
 /// Most UDP threads for one address.
 const MAX_UDP_THREADS: u64 = 256;
 
@@ -35,6 +37,7 @@ pub struct Spec {
     data_dir: Option<PathBuf>,
     zones: Option<PathBuf>,
     store: Option<Spanned<String>>,
+    journal_days: Option<Spanned<u64>>,
     peers_zone: Option<Spanned<String>>,
     policy_zone: Option<Spanned<String>>,
     number_zone: Option<Spanned<String>>,
@@ -158,6 +161,7 @@ impl Spec {
             config.zones_dir = folder.join(dir);
         }
         faults.set(self.store, |text| parse_store(&text), &mut config.store);
+        faults.set(self.journal_days, |days| to_count(days, 1, MAX_JOURNAL_DAYS), &mut config.journal_days);
         faults.set(self.peers_zone, |text| parse_generated_zone(&text), &mut config.peers_zone);
         faults.set(self.policy_zone, |text| parse_generated_zone(&text), &mut config.policy_zone);
         faults.set(self.number_zone, |text| parse_generated_zone(&text), &mut config.number_zone);

@@ -1,0 +1,45 @@
+//! The versions before the current one, from the journal: after a restart secondaries still get differences (DNS-72).
+
+use std::time::{Duration, Instant};
+
+use tandem_model::DomainName;
+use tandem_zone::{History, MAX_VERSIONS, PastStep, Zones};
+
+use crate::backend::{Backend, JournalEntry, JournalKind};
+use crate::serial::soa_serial;
+
+/// Longest time that it may take at the start; what is not reached then is no history, and costs a secondary that is so far
+/// behind a whole transfer.
+const LONGEST: Duration = Duration::from_millis(500);
+
+/// Goes back from `current`, step by step, as far as the journal leads and versions are kept.
+pub(crate) fn rebuild(backend: &dyn Backend, current: Zones) -> History {
+    let until = Instant::now() + LONGEST;
+    let mut history = History::new(current);
+    let read = backend.journal_back(&mut |entry| {
+        undo(&mut history, &entry) && history.len() < MAX_VERSIONS && Instant::now() < until
+    });
+    if let Err(error) = read {
+        tracing::warn!(%error, versions = history.len(), "the journal cannot be read further back");
+    }
+    history
+}
+
+/// Takes one entry back; whether the history may go on.
+fn undo(history: &mut History, entry: &JournalEntry) -> bool {
+    let subject = || DomainName::parse(&entry.subject).ok();
+    match entry.kind {
+        JournalKind::Register | JournalKind::Deregister => {
+            let (Some(domain), Some(serials)) = (subject(), &entry.zones) else { return false };
+            let (before, after) = (entry.before.as_ref(), entry.after.as_ref());
+            history.undo(&PastStep { serial: soa_serial(entry.serial), domain: &domain, before, after, serials })
+        }
+        JournalKind::ServeZone | JournalKind::DropZone => {
+            let Some(apex) = subject() else { return false };
+            history.zone_changed(&apex);
+            true
+        }
+        // Tokens are not served.
+        JournalKind::IssueToken | JournalKind::DropToken => true,
+    }
+}

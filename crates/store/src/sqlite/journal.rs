@@ -1,0 +1,133 @@
+//! The journal's rows: written with each change, read for what happened, forgotten when they are old.
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use tandem_model::{DomainName, Node, Serial};
+
+use super::row::{damaged, document, name};
+use crate::backend::{BackendError, JournalEntry, JournalKind, Step};
+
+/// The columns of an entry, in the order that [`entry`] takes them.
+const ENTRY: &str = "serial, time, kind, subject, token, before, after, zones";
+
+/// Writes the entry of `step`; the documents are those of its node before and after.
+pub(super) fn write(
+    transaction: &Transaction<'_>,
+    time: u64,
+    step: &Step,
+    before: Option<&str>,
+    after: Option<&str>,
+) -> Result<(), BackendError> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO journal (serial, subject, kind, time, token, before, after, zones)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            step.serial.cast_signed(),
+            step.act.subject(),
+            step.act.kind().as_str(),
+            time.cast_signed(),
+            step.by,
+            before,
+            after,
+            zones_text(&step.zones),
+        ])?;
+    Ok(())
+}
+
+/// At most `limit` entries behind serial `after`, oldest first.
+pub(super) fn after(connection: &Connection, after: u64, limit: usize) -> Result<Vec<JournalEntry>, BackendError> {
+    let sql = format!("SELECT {ENTRY} FROM journal WHERE serial > ?1 ORDER BY serial, subject LIMIT ?2");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![after.cast_signed(), i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        entries.push(entry(row)?);
+    }
+    Ok(entries)
+}
+
+/// Each entry, newest first, until `visit` returns `false`.
+pub(super) fn back(connection: &Connection, visit: &mut dyn FnMut(JournalEntry) -> bool) -> Result<(), BackendError> {
+    let sql = format!("SELECT {ENTRY} FROM journal ORDER BY serial DESC, subject DESC");
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if !visit(entry(row)?) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Forgets the oldest entries, as [`Backend::trim_journal`](crate::Backend::trim_journal) says, in one transaction.
+pub(super) fn trim(writer: &mut Connection, before: u64, keep: usize, most: usize) -> Result<usize, BackendError> {
+    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    // Most often nothing is old enough: one look at the oldest entry says so.
+    let oldest: Option<(i64, i64)> = writer
+        .prepare_cached("SELECT serial, time FROM journal ORDER BY serial LIMIT 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    if oldest.is_none_or(|(_, time)| time.cast_unsigned() >= before) {
+        return Ok(0);
+    }
+    let kept_from: Option<i64> = writer
+        .prepare_cached("SELECT serial FROM journal ORDER BY serial DESC LIMIT 1 OFFSET ?1")?
+        .query_row([number(keep.saturating_sub(1))], |row| row.get(0))
+        .optional()?;
+    let Some(kept_from) = kept_from else { return Ok(0) };
+    let mut until = None;
+    {
+        let mut statement =
+            writer.prepare_cached("SELECT serial, time FROM journal WHERE serial < ?1 ORDER BY serial LIMIT ?2")?;
+        let mut rows = statement.query(params![kept_from, number(most)])?;
+        while let Some(row) = rows.next()? {
+            if row.get::<_, i64>(1)?.cast_unsigned() >= before {
+                break;
+            }
+            until = Some(row.get::<_, i64>(0)?);
+        }
+    }
+    let Some(until) = until else { return Ok(0) };
+    let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let gone = transaction.prepare_cached("DELETE FROM journal WHERE serial <= ?1")?.execute([until])?;
+    transaction.commit()?;
+    Ok(gone)
+}
+
+fn entry(row: &Row<'_>) -> Result<JournalEntry, BackendError> {
+    let word: String = row.get(2)?;
+    let kind = JournalKind::ALL.into_iter().find(|known| known.as_str() == word);
+    let subject: String = row.get(3)?;
+    let node = |column: usize| -> Result<Option<Node>, BackendError> {
+        let text: Option<String> = row.get(column)?;
+        text.map(|text| document(&subject, &text)).transpose()
+    };
+    let zones: Option<String> = row.get(7)?;
+    Ok(JournalEntry {
+        serial: row.get::<_, i64>(0)?.cast_unsigned(),
+        time: row.get::<_, i64>(1)?.cast_unsigned(),
+        kind: kind.ok_or_else(|| BackendError::Damaged(format!("the journal has the kind {word:?}").into()))?,
+        by: row.get(4)?,
+        before: node(5)?,
+        after: node(6)?,
+        zones: zones.as_deref().map(zones_of).transpose()?,
+        subject,
+    })
+}
+
+/// Each zone and its serial, with spaces between.
+fn zones_text(zones: &[(DomainName, Serial)]) -> String {
+    let words: Vec<String> = zones.iter().map(|(apex, serial)| format!("{apex} {}", serial.value())).collect();
+    words.join(" ")
+}
+
+/// [`zones_text`] read back.
+fn zones_of(text: &str) -> Result<Vec<(DomainName, Serial)>, BackendError> {
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let pairs = words.chunks(2).map(|pair| match pair {
+        [apex, serial] => Ok((name(apex)?, Serial::new(serial.parse().map_err(damaged)?))),
+        _ => Err(BackendError::Damaged(format!("the journal has the zones {text:?}").into())),
+    });
+    pairs.collect()
+}
