@@ -8,15 +8,16 @@ use tandem_zone::{Lookup, QueryName, RdataSink, RrType, Rrset, Zone, Zones};
 use crate::client::Client;
 use crate::cookie::Standing;
 use crate::options::Opt;
+use crate::redirect::Redirects;
 use crate::request::Request;
 use crate::wire::{EDE, HEADER, MAX_MESSAGE, PLAIN_UDP, Rcode};
 use crate::writer::{DoesNotFit, Head, Owner, Section, Writer, bare};
 
 /// Most aliases in one answer (DNS-25, PROFILE).
-const MAX_ALIASES: usize = 8;
+pub(crate) const MAX_ALIASES: usize = 8;
 
 /// Octets of a record before its data when the owner is a pointer (RFC 1035 4.1.3).
-const RECORD_HEAD: usize = 2 + 10;
+pub(crate) const RECORD_HEAD: usize = 2 + 10;
 
 /// No record is shorter than this: below it, additional records are not tried.
 const SHORTEST_RECORD: usize = RECORD_HEAD + 4;
@@ -156,40 +157,55 @@ impl Head<'_> {
 /// Looks up, and follows aliases inside our zones (RFC 1034 4.3.2, DNS-25). `None`: the name is not ours.
 fn follow(zones: &Zones, request: &Request, writer: &mut Writer<'_>) -> Result<Option<Ending>, Truncated> {
     let first = zones.lookup(&request.name, request.kind);
-    let Lookup::Cname(_, alias) = first else {
-        return conclude(zones, &first, &request.name, HEADER, writer);
-    };
-    // AA is that of the first name, the rcode that of the last (RFC 6604 2, 3).
-    let last = aliases(zones, request, alias, writer).map_err(|_| DoesNotFit)?;
-    let last = last.map_or(Rcode::NoError, |ending| ending.rcode);
-    Ok(Some(Ending { rcode: last, authoritative: true }))
+    match first {
+        // AA is that of the first name, the rcode that of the last (RFC 6604 2, 3). Who asks for a CNAME has it with the one
+        // that a DNAME makes.
+        Lookup::Cname(..) | Lookup::Redirect { .. } if request.kind != RrType::CNAME => {
+            let last = aliases(zones, request, first, writer).map_err(|_| DoesNotFit)?;
+            let last = last.map_or(Rcode::NoError, |ending| ending.rcode);
+            Ok(Some(Ending { rcode: last, authoritative: true }))
+        }
+        _ => conclude(zones, &first, &request.name, HEADER, writer),
+    }
 }
 
-/// Writes the chain that begins with `alias` and what its last name gives; `None` if that is not ours, or the chain is
-/// cut off or a loop (DNS-T38, DNS-T39).
+/// Writes the chain that begins with the alias `first` and what its last name gives; `None` if that is not ours, or the
+/// chain is cut off or a loop (DNS-T38, DNS-T39).
 #[cold]
-fn aliases(
-    zones: &Zones,
+fn aliases<'z>(
+    zones: &'z Zones,
     request: &Request,
-    alias: Rrset<'_>,
+    first: Lookup<'z>,
     writer: &mut Writer<'_>,
 ) -> Result<Option<Ending>, Truncated> {
-    let mut alias = alias;
+    let mut found = first;
     let mut owner_at = HEADER;
     let mut targets: [Option<QueryName>; MAX_ALIASES] = [const { None }; MAX_ALIASES];
-    for link in 0..MAX_ALIASES {
-        let data_at = writer.position() + RECORD_HEAD;
-        writer.rrset(Section::Answer, Owner::At(owner_at), &alias)?;
+    let mut redirects = Redirects::default();
+    for link in 0..=MAX_ALIASES {
+        let name = link.checked_sub(1).and_then(|last| targets[last].as_ref()).unwrap_or(&request.name);
+        let data_at = match found {
+            Lookup::Cname(..) | Lookup::Redirect { .. } if link == MAX_ALIASES => return Ok(None),
+            Lookup::Cname(_, alias) => {
+                let data_at = writer.position() + RECORD_HEAD;
+                writer.rrset(Section::Answer, Owner::At(owner_at), &alias)?;
+                data_at
+            }
+            Lookup::Redirect { owner_len, dname, .. } => {
+                match redirects.write(&dname, owner_len, (name, owner_at), writer)? {
+                    Some(data_at) => data_at,
+                    None => return Ok(Some(Ending { rcode: Rcode::YxDomain, authoritative: true })),
+                }
+            }
+            _ => return conclude(zones, &found, name, owner_at, writer),
+        };
         let Some(target) = QueryName::parse(writer.written_from(data_at)) else { return Ok(None) };
         let seen = |name: &QueryName| name.as_wire() == target.as_wire();
         if seen(&request.name) || targets[..link].iter().flatten().any(seen) {
             return Ok(None);
         }
-        let target = targets[link].insert(target);
-        match zones.lookup(target, request.kind) {
-            Lookup::Cname(_, next) => alias = next,
-            outcome => return conclude(zones, &outcome, target, data_at, writer),
-        }
+        found = zones.lookup(&target, request.kind);
+        targets[link] = Some(target);
         owner_at = data_at;
     }
     Ok(None)
@@ -211,6 +227,11 @@ fn conclude(
             writer.rrset(Section::Answer, Owner::At(at), &rrset)?;
             additional(zones, &rrset, writer);
             authoritative(Rcode::NoError)
+        }
+        // As is a redirection.
+        Lookup::Redirect { owner_len, dname, .. } => {
+            let made = Redirects::default().write(&dname, owner_len, (name, at), writer)?;
+            authoritative(made.map_or(Rcode::YxDomain, |_| Rcode::NoError))
         }
         Lookup::NoData(zone) => {
             negative(zone, name, at, writer)?;

@@ -20,6 +20,7 @@ mod notify;
 mod options;
 mod padding;
 mod quic;
+mod redirect;
 mod request;
 mod respond;
 mod scan;

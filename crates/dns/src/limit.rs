@@ -205,7 +205,7 @@ fn kind_of(reply: &Reply, buffer: &[u8]) -> Kind {
     match reply.rcode {
         Rcode::NoError if is_empty && !reply.truncated && buffer[2] & flag::AA != 0 => Kind::NotFound,
         Rcode::NoError => Kind::Found,
-        Rcode::NxDomain => Kind::NotFound,
+        Rcode::NxDomain | Rcode::YxDomain => Kind::NotFound,
         Rcode::FormErr | Rcode::NotImp | Rcode::Refused | Rcode::NotAuth | Rcode::BadVers | Rcode::BadCookie => {
             Kind::Error
         }

@@ -22,6 +22,8 @@ pub struct TransportStats {
     pub not_imp: u64,
     /// Answers with REFUSED.
     pub refused: u64,
+    /// Answers with YXDOMAIN: what a DNAME makes of the name is too long.
+    pub yx_domain: u64,
     /// Answers with NOTAUTH.
     pub not_auth: u64,
     /// Answers with BADVERS.
@@ -61,6 +63,7 @@ impl TransportStats {
             + self.nx_domain
             + self.not_imp
             + self.refused
+            + self.yx_domain
             + self.not_auth
             + self.bad_vers
             + self.bad_cookie
@@ -87,6 +90,7 @@ impl TransportStats {
             Rcode::NxDomain => &mut self.nx_domain,
             Rcode::NotImp => &mut self.not_imp,
             Rcode::Refused => &mut self.refused,
+            Rcode::YxDomain => &mut self.yx_domain,
             Rcode::NotAuth => &mut self.not_auth,
             Rcode::BadVers => &mut self.bad_vers,
             Rcode::BadCookie => &mut self.bad_cookie,
@@ -124,6 +128,7 @@ impl TransportStats {
             &mut self.nx_domain,
             &mut self.not_imp,
             &mut self.refused,
+            &mut self.yx_domain,
             &mut self.not_auth,
             &mut self.bad_vers,
             &mut self.bad_cookie,
@@ -159,7 +164,7 @@ pub struct Stats {
 }
 
 /// Counters in [`TransportStats`].
-const FIELDS: usize = 18;
+const FIELDS: usize = 19;
 
 /// The shared form of [`TransportStats`]: each UDP thread has its own, on cache lines of its own.
 #[derive(Debug, Default)]

@@ -38,7 +38,7 @@ pub(crate) mod flag {
     pub(crate) const RD: u8 = 0x01;
 }
 
-/// The response codes that we send (RFC 1035 4.1.1, 2136 2.2, 6891 6.1.3).
+/// The response codes that we send (RFC 1035 4.1.1, 2136 2.2, 6672 3.2, 6891 6.1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rcode {
     NoError = 0,
@@ -46,6 +46,7 @@ pub(crate) enum Rcode {
     NxDomain = 3,
     NotImp = 4,
     Refused = 5,
+    YxDomain = 6,
     NotAuth = 9,
     BadVers = 16,
     BadCookie = 23,

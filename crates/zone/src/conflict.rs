@@ -42,6 +42,9 @@ pub enum ConflictKind {
     /// The name lies at or below a delegation of the zone.
     #[error("{0} is delegated to other name servers: publish in that zone")]
     Delegated(DomainName),
+    /// The name lies below one with a DNAME record in the zone.
+    #[error("{0} lies below a DNAME record of the zone, which leads elsewhere: publish there")]
+    Redirected(DomainName),
     /// The domain's last label has a meaning of its own in a response policy zone.
     #[error("names under `{0}` are instructions to resolvers (response policy zones): choose another domain")]
     PolicyTrigger(String),
@@ -63,7 +66,7 @@ pub enum ConflictKind {
         node: DomainName,
     },
     /// A target in a zone of ours that is an alias (RFC 2782 "Target").
-    #[error("{0} is an alias (CNAME): a target must be the host's own name")]
+    #[error("{0} is an alias (CNAME or DNAME): a target must be the host's own name")]
     TargetIsAlias(DomainName),
     /// A target in a zone of ours without addresses, given or published.
     #[error("{0} has no address here: give `addresses` for it, or name a host that has some")]
@@ -131,6 +134,9 @@ impl Zones {
             None if self.peers_apex().is_none() => refuse(Part::Domain, ConflictKind::NoZone),
             Some((zone, apex)) if is_delegated(zone, &name, apex) => {
                 refuse(Part::Domain, ConflictKind::Delegated(domain()));
+            }
+            Some((zone, apex)) if is_redirected(zone, &name, apex) => {
+                refuse(Part::Domain, ConflictKind::Redirected(domain()));
             }
             _ => {
                 self.check_ancestors(node, &name, &mut refuse);
@@ -212,6 +218,9 @@ impl Zones {
         if is_delegated(zone, owner, apex) {
             return Some(ConflictKind::Delegated(shown()));
         }
+        if is_redirected(zone, owner, apex) {
+            return Some(ConflictKind::Redirected(shown()));
+        }
         let there = zone.statics.statics.get(owner, 0)?;
         // SOA and NS stand at the apex; a node may join them with the types that it makes.
         let taken = if apex == 0 {
@@ -241,7 +250,7 @@ impl Zones {
             let shown = || registered_name(host.name);
             // Its own addresses, when this version has the node already, would be gone with it.
             let is_own = outcomes.iter().any(|outcome| matches!(outcome, Lookup::Records(_, set) if set.is_of(node)));
-            if outcomes.iter().any(|outcome| matches!(outcome, Lookup::Cname(..))) {
+            if outcomes.iter().any(|outcome| matches!(outcome, Lookup::Cname(..) | Lookup::Redirect { .. })) {
                 refuse(Part::TargetHost(index), ConflictKind::TargetIsAlias(shown()));
             } else if is_own || outcomes.iter().all(|o| matches!(o, Lookup::NoData(_) | Lookup::NxDomain(_))) {
                 refuse(Part::TargetHost(index), ConflictKind::TargetWithoutAddress(shown()));
@@ -262,8 +271,15 @@ impl Zones {
             let found = owner.ok().and_then(|owner| {
                 let holder = self.owner_conflict(zone, &owner, &[RrType::NAPTR]);
                 let wildcard = || is_static(zone, &below(owner.as_wire(), b"\x01*"));
+                // What a block gives stands below its prefix: a DNAME there hands it over (ENUM-84).
+                let handed_over = || {
+                    let below = below(owner.as_wire(), b"\x01*");
+                    let (_, apex) = self.zone_at(&below)?;
+                    is_redirected(zone, &below, apex)
+                        .then(|| ConflictKind::Redirected(registered_name(owner.as_wire())))
+                };
                 match holder {
-                    Some(ConflictKind::StaticName(_)) if claim.block => None,
+                    Some(ConflictKind::StaticName(_)) if claim.block => handed_over(),
                     None if claim.block && wildcard() => {
                         Some(ConflictKind::StaticName(registered_name(owner.as_wire())))
                     }
@@ -288,6 +304,11 @@ impl Zones {
 /// Whether a name at or above `name` is delegated by its zone.
 fn is_delegated(zone: &Zone, name: &QueryName, apex: usize) -> bool {
     (0..apex).any(|index| zone.statics.statics.cut(name, index).is_some())
+}
+
+/// Whether a name above `name` has a DNAME record: nothing may exist below it (RFC 6672 2.4).
+fn is_redirected(zone: &Zone, name: &QueryName, apex: usize) -> bool {
+    zone.statics.statics.redirect(name, apex).is_some()
 }
 
 /// Whether the master file has records at this name.

@@ -1,6 +1,6 @@
 //! What a question finds (RFC 1034 4.3.2, 4592, 8020, 2308).
 //!
-//! The way of a look-up: the zone by longest apex; cuts from the apex down; the master file's own name; the deepest node
+//! The way of a look-up: the zone by longest apex; cuts from the apex down, then a DNAME above the name; the master file's own name; the deepest node
 //! at or above the name, and what that node has there; empty non-terminals; the wildcard at the closest encloser.
 
 use tandem_model::DomainName;
@@ -14,7 +14,7 @@ use crate::zones::{View, Zone, Zones, is_above};
 
 /// The outcome of one lookup of one name and type: each variant is one kind of response.
 ///
-/// A lookup does not follow a CNAME: the caller does, up to its limit, and keeps the rcode of the last (DNS-25).
+/// A lookup does not follow a CNAME or DNAME: the caller does, up to its limit, and keeps the rcode of the last (DNS-25).
 #[derive(Debug, Clone, Copy)]
 pub enum Lookup<'z> {
     /// No zone of ours holds the name: REFUSED (DNS-6).
@@ -35,6 +35,15 @@ pub enum Lookup<'z> {
         owner_len: usize,
         /// The NS RRset.
         ns: Rrset<'z>,
+    },
+    /// The name is below one with a DNAME record (DNS-26): it and the CNAME that [`Rrset::redirected`] makes of it.
+    Redirect {
+        /// The zone of the DNAME.
+        zone: &'z Zone,
+        /// Octets of the DNAME's owner, counted from QNAME's end, as in a referral.
+        owner_len: usize,
+        /// The DNAME RRset: one record.
+        dname: Rrset<'z>,
     },
 }
 
@@ -75,6 +84,9 @@ impl Zones {
         }
         if let Some(referral) = cut_above(zone, name, apex, kind) {
             return referral;
+        }
+        if let Some((index, dname)) = zone.statics.statics.redirect(name, apex) {
+            return Lookup::Redirect { zone, owner_len: name.suffix(index).len(), dname };
         }
         if kind == RrType::SOA && apex == 0 {
             return Lookup::Records(zone, zone.soa());
@@ -138,7 +150,7 @@ impl Zones {
     /// The A and AAAA sets of a host, found together.
     pub(crate) fn addresses_of(&self, name: &QueryName) -> [Option<Rrset<'_>>; 2] {
         let Some((zone, apex)) = self.zone_at(name) else { return [None, None] };
-        if cut_above(zone, name, apex, RrType::A).is_some() {
+        if cut_above(zone, name, apex, RrType::A).is_some() || zone.statics.statics.redirect(name, apex).is_some() {
             return [None, None];
         }
         let here = self.here(zone, name, apex);
@@ -154,7 +166,7 @@ impl Zones {
         let made = match zone.view {
             View::Own => self.own_here(name, apex),
             View::Peers | View::Policy => self.peers_here(zone, &name.relative(apex)),
-            View::Numbers => self.number_here(name, apex),
+            View::Numbers => self.number_here(name, apex, fixed.is_some()),
         };
         [fixed, made]
     }
@@ -186,7 +198,8 @@ impl Zones {
         (name.label_count() > 0 && is_above(&self.above_peers, name, 0)).then_some(Here::Empty)
     }
 
-    fn number_here(&self, name: &QueryName, apex: usize) -> Option<Here<'_>> {
+    /// `is_static`: whether the master file has the name, which then no block's wildcard matches (RFC 4592 2.2.1).
+    fn number_here(&self, name: &QueryName, apex: usize, is_static: bool) -> Option<Here<'_>> {
         if apex == 0 {
             return None;
         }
@@ -196,7 +209,7 @@ impl Zones {
         if found.exists {
             return Some(found.number.map_or(Here::Empty, |claim| Here::Number(claim.rrset())));
         }
-        let block = found.block?;
+        let block = found.block.filter(|_| !is_static)?;
         // The block's wildcard stands at the closest encloser: what lies below the asterisk itself does not exist.
         let below_closest = apex - found.closest;
         if below_closest >= 2 && name.label(below_closest - 1) == b"*" {

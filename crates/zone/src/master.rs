@@ -25,6 +25,7 @@ use tandem_model::DomainName;
 
 use self::extra::{Inherited, rewrite};
 use self::kind::is_known;
+use crate::name::labels_of;
 use crate::print::{Presented, parsed};
 use crate::records::{NameRecords, Records, SortedRecords, sort_key};
 use crate::rrset::RrType;
@@ -215,6 +216,7 @@ impl Reader<'_> {
         }
         let apex_key = sort_key(apex.as_wire());
         check_delegations(&records).map_err(whole)?;
+        check_redirections(&records).map_err(whole)?;
         for name in records.names() {
             check_name(&apex, &apex_key, &name).map_err(whole)?;
         }
@@ -255,6 +257,10 @@ fn check_name(apex: &DomainName, apex_key: &[u8], name: &NameRecords<'_>) -> Res
         return Err(format!("{shown} is outside the zone {apex}"));
     }
     let (mut alias, mut others) = (false, false);
+    let has = |kind| name.sets().any(|set| set.kind == kind);
+    if has(RrType::DNAME) && has(RrType::NS) && !name.owner().eq_ignore_ascii_case(apex.as_wire()) {
+        return Err(format!("{shown} has a DNAME and NS records: it is redirected or delegated, not both"));
+    }
     for set in name.sets() {
         if matches!(set.kind, RrType::CNAME | RrType::DNAME) && set.rdatas.len() > 1 {
             let word = if set.kind == RrType::CNAME { "CNAME" } else { "DNAME" };
@@ -281,15 +287,50 @@ fn check_delegations(records: &SortedRecords) -> Result<(), String> {
             if name.owner().starts_with(b"\x01*") {
                 return Err(format!("{owner} is a wildcard and has NS records: delegate names one by one"));
             }
-            if records.set(target, RrType::CNAME).is_some() {
+            if let Some(word) = alias_of(records, target) {
                 let target = Presented(target);
                 return Err(format!(
-                    "{owner} NS {target}: the server's name is an alias (CNAME); name the server itself"
+                    "{owner} NS {target}: the server's name is an alias ({word}); name the server itself"
                 ));
             }
         }
     }
     Ok(())
+}
+
+/// Nothing exists below a DNAME (RFC 6672 2.4), and a wildcard has none: what it then means is not defined (RFC 6672 3.3).
+fn check_redirections(records: &SortedRecords) -> Result<(), String> {
+    let mut redirected: Option<NameRecords<'_>> = None;
+    for name in records.names() {
+        // In canonical order the names below another follow it.
+        if let Some(above) = redirected.as_ref().filter(|above| name.key().starts_with(above.key())) {
+            let (shown, above) = (Presented(name.owner()), Presented(above.owner()));
+            return Err(format!("{shown} lies below {above}, which has a DNAME record: nothing can be there"));
+        }
+        if name.sets().any(|set| set.kind == RrType::DNAME) {
+            if name.owner().starts_with(b"\x01*") {
+                let owner = Presented(name.owner());
+                return Err(format!("{owner} is a wildcard and has a DNAME record: redirect names one by one"));
+            }
+            redirected = Some(name);
+        }
+    }
+    Ok(())
+}
+
+/// What makes `name` an alias, if it is one: a CNAME there, or a DNAME above.
+fn alias_of(records: &SortedRecords, name: &[u8]) -> Option<&'static str> {
+    if records.set(name, RrType::CNAME).is_some() {
+        return Some("CNAME");
+    }
+    let mut rest = name;
+    for label in labels_of(name) {
+        rest = &rest[label.len()..];
+        if records.set(rest, RrType::DNAME).is_some() {
+            return Some("DNAME");
+        }
+    }
+    None
 }
 
 fn warnings(records: &SortedRecords, apex: &DomainName) -> Vec<String> {
@@ -304,8 +345,10 @@ fn warnings(records: &SortedRecords, apex: &DomainName) -> Vec<String> {
             };
             for target in set.rdatas.iter().filter_map(|rdata| rdata.get(skip..)) {
                 let (owner, shown) = (Presented(name.owner()), Presented(target));
-                if records.set(target, RrType::CNAME).is_some() {
-                    found.push(format!("{owner} {word} {shown}: the target is an alias (CNAME); name the host itself"));
+                if let Some(alias) = alias_of(records, target) {
+                    found.push(format!(
+                        "{owner} {word} {shown}: the target is an alias ({alias}); name the host itself"
+                    ));
                 } else if set.kind == RrType::NS && is_inside(target, apex) && !has_address(records, target) {
                     found.push(format!("{owner} {word} {shown}: the server has no A or AAAA record in this zone"));
                 }

@@ -95,6 +95,13 @@ impl<'z> Rrset<'z> {
         self.ttl
     }
 
+    /// The CNAME record that this DNAME set makes for a name below it; `target` is what the DNAME makes of that name, in
+    /// wire form. Its TTL is the DNAME's (RFC 6672 3.1).
+    #[must_use]
+    pub const fn redirected<'t>(&self, target: &'t [u8]) -> Rrset<'t> {
+        Rrset { kind: RrType::CNAME, ttl: self.ttl, source: Source::One(target) }
+    }
+
     /// How many records; never 0.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -135,7 +135,7 @@ impl<'z> Check<'z> {
         for family in [RrType::A, RrType::AAAA] {
             match self.zones.lookup(&name, family) {
                 Lookup::NotOurs | Lookup::Referral { .. } => return,
-                Lookup::Cname(..) => {
+                Lookup::Cname(..) | Lookup::Redirect { .. } => {
                     let text = format!("the target {shown} is an alias: name the host itself (DNS-11)");
                     return self.find(Severity::Fault, owner, kind, text);
                 }
@@ -182,7 +182,7 @@ impl<'z> Check<'z> {
             return;
         }
         match self.zones.lookup(&name, RrType::SRV) {
-            Lookup::NotOurs | Lookup::Referral { .. } | Lookup::Cname(..) => {}
+            Lookup::NotOurs | Lookup::Referral { .. } | Lookup::Redirect { .. } | Lookup::Cname(..) => {}
             Lookup::Records(_, set) if set.ttl() < ttl => {
                 let text = format!("kept for {ttl} s, but the SRV records of {shown} for {} s", set.ttl());
                 self.find(Severity::Warning, owner, RrType::NAPTR, text);

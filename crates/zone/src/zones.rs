@@ -171,7 +171,7 @@ impl Zones {
             apexes.by_hash.insert(name.hash(0), index);
             apexes.depths |= 1 << name.label_count();
         }
-        Ok(Self {
+        let new = Self {
             settings: Arc::new(settings),
             zones: zones.into(),
             apexes: Arc::new(apexes),
@@ -180,7 +180,12 @@ impl Zones {
             above_peers: Hamt::default(),
             numbers: Numbers::default(),
             changed: Changed::All,
-        })
+        };
+        let redirected = new.iter().find_map(|zone| new.redirected_by(zone));
+        match redirected {
+            None => Ok(new),
+            Some(error) => Err(error),
+        }
     }
 
     /// The next version: `changes` in order, the zones they touch at `serial`. Each node must have passed
@@ -263,6 +268,15 @@ impl Zones {
                 number_zone: self.settings.number_zone.as_ref(),
             },
         )
+    }
+
+    /// Why `zone` cannot be there: a DNAME of the zone above leads its names elsewhere (RFC 6672 2.4).
+    fn redirected_by(&self, zone: &Zone) -> Option<BuildError> {
+        let apex = QueryName::of(zone.apex());
+        let (above, labels) = self.zone_above(&apex, 1)?;
+        let (index, _) = above.statics.statics.redirect(&apex, labels)?;
+        let owner = crate::lookup::registered_name(apex.suffix(index));
+        Some(BuildError::Redirected { zone: zone.apex().clone(), owner })
     }
 
     /// The zones, by apex in canonical order.
@@ -487,6 +501,14 @@ pub enum BuildError {
     /// A zone named in the settings has no master file.
     #[error("no master file for {0}: add one with its SOA and NS records, or take it out of the settings")]
     Missing(DomainName),
+    /// A zone lies below a DNAME record of the zone above it.
+    #[error("the zone {zone} lies below the DNAME record at {owner}: nobody would find it; remove one of the two")]
+    Redirected {
+        /// The zone below.
+        zone: DomainName,
+        /// Where the DNAME is.
+        owner: DomainName,
+    },
     /// A node that is published already does not fit the new static records.
     #[error("the node {domain} does not fit: {conflict}")]
     Node {

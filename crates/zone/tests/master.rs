@@ -55,6 +55,26 @@ fn refused_with_file_line_and_reason() {
         ("DNS-11", "a CNAME b\na CNAME c\n", "node.test.zone", 0, "more than one CNAME"),
         ("DNS-11", "al CNAME ns1\n@ NS al\n", "node.test.zone", 0, "NS al.node.test.: the server's name is an alias"),
         ("RFC 4592 4.2", "*.x NS ns1\n", "node.test.zone", 0, "is a wildcard and has NS records"),
+        ("DNS-26", "a DNAME b\nx.a A 192.0.2.1\n", "node.test.zone", 0, "x.a.node.test. lies below a.node.test."),
+        ("DNS-26", "a DNAME b\ny.x.a NS ns1\n", "node.test.zone", 0, "y.x.a.node.test. lies below a.node.test."),
+        (
+            "DNS-26",
+            "@ DNAME other.test.\n",
+            "node.test.zone",
+            0,
+            "NS ns1.node.test.: the server's name is an alias (DNAME)",
+        ),
+        ("DNS-26", "a DNAME b\na DNAME c\n", "node.test.zone", 0, "more than one DNAME"),
+        ("RFC 6672 2.3", "a DNAME b\na CNAME c\n", "node.test.zone", 0, "a CNAME stands alone"),
+        ("RFC 6672 2.3", "a DNAME b\na NS ns1\n", "node.test.zone", 0, "a DNAME and NS records"),
+        ("RFC 6672 3.3", "*.a DNAME b\n", "node.test.zone", 0, "is a wildcard and has a DNAME record"),
+        (
+            "RFC 2181 10.3",
+            "a DNAME b\n@ NS ns.a\n",
+            "node.test.zone",
+            0,
+            "NS ns.a.node.test.: the server's name is an alias",
+        ),
         ("meta type", "a TYPE255 \\# 0\n", "node.test.zone", 5, "for questions"),
         ("missing include", "$INCLUDE none.inc\n", "node.test.zone", 5, "$INCLUDE none.inc: no such file"),
         ("broken include", "$INCLUDE bad.inc\n", "bad.inc", 3, "IPv4"),
@@ -106,9 +126,12 @@ fn the_digest_is_of_the_records() {
 
 #[test]
 fn suspicious_targets_are_pointed_out() {
-    let zone = read(&format!("{HEAD}al CNAME ns1\n@ MX 10 al\n@ NS ns9\n_sip._tcp SRV 1 1 5061 al\n")).unwrap();
+    let zone =
+        read(&format!("{HEAD}al CNAME ns1\n@ MX 10 al\n@ MX 20 x.d\nd DNAME @\n@ NS ns9\n_sip._tcp SRV 1 1 5061 al\n"))
+            .unwrap();
     let text = zone.warnings().join("\n");
     assert!(text.contains("MX al.node.test.: the target is an alias"), "{text}");
+    assert!(text.contains("MX x.d.node.test.: the target is an alias (DNAME)"), "{text}");
     assert!(text.contains("SRV al.node.test.: the target is an alias"), "{text}");
     assert!(text.contains("NS ns9.node.test.: the server has no A or AAAA"), "{text}");
     assert_eq!(read(HEAD).unwrap().warnings(), [] as [String; 0]);

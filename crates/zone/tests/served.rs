@@ -33,6 +33,9 @@ fn outcome(zones: &Zones, name: &QueryName, kind: RrType) -> String {
         Lookup::NoData(zone) => format!("{} NODATA", zone.apex()),
         Lookup::NxDomain(zone) => format!("{} NXDOMAIN", zone.apex()),
         Lookup::Referral { zone, owner_len, .. } => format!("{} referral {owner_len}", zone.apex()),
+        Lookup::Redirect { zone, owner_len, dname } => {
+            format!("{} DNAME {owner_len} {} {:02x?}", zone.apex(), dname.ttl(), rdatas(&dname))
+        }
     }
 }
 

@@ -343,6 +343,7 @@ const fn is_about_another_node(conflict: &Conflict) -> bool {
         ConflictKind::OtherNode { .. } | ConflictKind::NumberTaken(_) | ConflictKind::NumberOverlap(_) => true,
         ConflictKind::StaticName(_)
         | ConflictKind::Delegated(_)
+        | ConflictKind::Redirected(_)
         | ConflictKind::PolicyTrigger(_)
         | ConflictKind::GeneratedZone(_)
         | ConflictKind::NoZone

@@ -8,6 +8,7 @@ mod limit;
 mod lookup;
 mod odd;
 mod options;
+mod redirect;
 mod size;
 mod sockets;
 mod tsig;
@@ -61,6 +62,7 @@ pub(super) fn type_number(name: &str) -> u16 {
         "SRV" => 33,
         "NAPTR" => 35,
         "OPT" => 41,
+        "DNAME" => 39,
         "DS" => 43,
         "DNSKEY" => 48,
         "TLSA" => 52,
@@ -99,6 +101,7 @@ pub(super) fn zones() -> Zones {
     let statics = [
         ("example", include_str!("data/rfc4592.zone")),
         ("node.test", include_str!("data/node.test.zone")),
+        ("dname.test", include_str!("data/dname.test.zone")),
         ("low.test", "$TTL 60\n@ IN SOA ns.node.test. h.node.test. 1 3600 600 86400 300\n@ IN NS ns.node.test.\n"),
         ("big.test", &format!("$TTL 300\n{big}")),
     ]
@@ -226,6 +229,7 @@ pub(super) fn shown(answer: &[u8]) -> String {
         0 => "NOERROR".to_owned(),
         1 => "FORMERR".to_owned(),
         3 => "NXDOMAIN".to_owned(),
+        6 => "YXDOMAIN".to_owned(),
         4 => "NOTIMP".to_owned(),
         5 => "REFUSED".to_owned(),
         9 => "NOTAUTH".to_owned(),

@@ -72,13 +72,14 @@ fn dns(page: &mut Page, stats: &Stats) {
 }
 
 /// The response codes by name.
-const fn rcodes(stats: &TransportStats) -> [(&'static str, u64); 8] {
+const fn rcodes(stats: &TransportStats) -> [(&'static str, u64); 9] {
     [
         ("NOERROR", stats.no_error),
         ("FORMERR", stats.form_err),
         ("NXDOMAIN", stats.nx_domain),
         ("NOTIMP", stats.not_imp),
         ("REFUSED", stats.refused),
+        ("YXDOMAIN", stats.yx_domain),
         ("NOTAUTH", stats.not_auth),
         ("BADVERS", stats.bad_vers),
         ("BADCOOKIE", stats.bad_cookie),

@@ -50,8 +50,23 @@ loop2 60 IN CNAME loop1
 out 60 IN CNAME www.outside.invalid.
 over 60 IN CNAME www.ostn.test.
 node 60 IN CNAME _sips._tcp.n1.ostel.me.
+dn 60 IN DNAME dt
+dn 60 IN TXT \"the owner of a DNAME\"
+*.dt 60 IN TXT \"behind a DNAME\"
+a.dt 60 IN A 192.0.2.4
+c.dt 60 IN CNAME c1
+to-dn 60 IN CNAME a.dn
+dn-gen 60 IN DNAME gen.test.
+dn-node 60 IN DNAME ostel.me.
+dn-cut 60 IN DNAME subdel
+dn-out 60 IN DNAME www.outside.invalid.
+dn-loop1 60 IN DNAME dn-loop2
+dn-loop2 60 IN DNAME dn-loop1
 unknown 60 IN TYPE65280 \\# 4 0A000001
 ";
+
+/// Blocks handed over by DNAME, one of them inside a node's block (ENUM-84).
+const HANDED_OVER: &str = "5.1.0.6.6.6.1 60 IN DNAME dt.example.\n7.7 60 IN DNAME x.gen.test.\n";
 
 /// Writes the master files into `folder`; the zones' names.
 pub(super) fn write_zones(folder: &Path) -> Vec<String> {
@@ -64,6 +79,7 @@ pub(super) fn write_zones(folder: &Path) -> Vec<String> {
             zones.insert(apex, std::fs::read_to_string(&path).expect("a zone file is text"));
         }
     }
+    zones.get_mut("e164.ostn.test").expect("the project has an ENUM zone").push_str(HANDED_OVER);
     zones.insert("example".into(), format!("$ORIGIN example.\n{FIXED}"));
     for (seed, apex) in (0x7a6e_0010..).zip(RANDOM) {
         zones.insert(apex.into(), random_zone(apex, &mut Dice(seed)));
@@ -77,6 +93,7 @@ pub(super) fn write_zones(folder: &Path) -> Vec<String> {
 /// What stands at one name of a random zone.
 enum Content {
     Alias(String),
+    Redirect(String),
     Cut(Vec<String>),
     Records(Vec<String>),
 }
@@ -88,6 +105,7 @@ fn random_zone(apex: &str, dice: &mut Dice) -> String {
         let wild = labels[0] == "*";
         let content = match dice.roll(10) {
             0 | 1 => Content::Alias(target(apex, dice)),
+            3 if !wild && dice.roll(3) == 0 => Content::Redirect(target(apex, dice)),
             // A wildcard that owns NS has no defined meaning (RFC 4592 4.2).
             2 if !wild => Content::Cut((0..1 + dice.roll(2)).map(|n| format!("ns{n}.{}", labels.join("."))).collect()),
             _ => Content::Records((0..1 + dice.roll(3)).map(|_| record(apex, dice)).collect()),
@@ -106,10 +124,16 @@ fn random_zone(apex: &str, dice: &mut Dice) -> String {
         names.remove("b");
     }
     names.retain(|name, _| name != "host" && name != "ns");
+    // Nothing is below a DNAME (RFC 6672 2.4).
+    let is_redirect =
+        |(name, content): (&String, &Content)| matches!(content, Content::Redirect(_)).then(|| format!(".{name}"));
+    let redirects: Vec<String> = names.iter().filter_map(is_redirect).collect();
+    names.retain(|name, _| !redirects.iter().any(|above| name.ends_with(above)));
     for (name, content) in &names {
         let mut line = |line: &str| writeln!(text, "{name} IN {line}").expect("a string takes all");
         match content {
             Content::Alias(target) => line(&format!("CNAME {target}")),
+            Content::Redirect(target) => line(&format!("DNAME {target}")),
             Content::Records(records) => records.iter().for_each(|record| line(record)),
             Content::Cut(servers) => {
                 servers.iter().for_each(|server| line(&format!("NS {server}")));

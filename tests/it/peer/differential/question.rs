@@ -18,6 +18,7 @@ const TYPES: &[(&str, u16)] = &[
     ("AAAA", 28),
     ("SRV", 33),
     ("NAPTR", 35),
+    ("DNAME", 39),
     ("DS", 43),
     ("TLSA", 52),
     ("TYPE65280", 65280),
@@ -44,11 +45,17 @@ impl Question {
     pub(super) fn generate(zones: &BTreeMap<&str, String>, count: usize) -> Vec<Self> {
         let owners: BTreeSet<(&str, &str)> = owners(zones).collect();
         let owners: Vec<(&str, &str)> = owners.into_iter().collect();
+        let redirects: Vec<&str> =
+            owners.iter().filter(|(_, kind)| *kind == "DNAME").map(|(owner, _)| *owner).collect();
         let mut dice = Dice(0x7a6e_0003);
         (0..count)
             .map(|_| {
                 let (owner, present) = dice.pick(&owners);
-                let name = vary(owner, &mut dice);
+                // DNAMEs are few, and what is below them is what they are about.
+                let name = match dice.roll(16) {
+                    0 => format!("{}.{}", dice.pick(LABELS), vary(dice.pick(&redirects), &mut dice)),
+                    _ => vary(owner, &mut dice),
+                };
                 // Every other question asks for a type that stands at the name it began with.
                 let there = TYPES.iter().find(|(name, _)| *name == present).filter(|_| dice.roll(2) == 0);
                 let (_, kind) = there.copied().unwrap_or_else(|| dice.pick(TYPES));

@@ -14,6 +14,9 @@ use super::question::Question;
 /// A record that can be compared: owner in lower case, TTL, type, data as text.
 type Entry = (String, u32, u16, String);
 
+/// The type DNAME, which hickory-proto does not know by name.
+const DNAME: u16 = 39;
+
 /// Most zones that a chain of aliases passes through in the data.
 const MAX_HOPS: usize = 8;
 
@@ -33,6 +36,8 @@ pub(super) enum Outcome {
     /// Records from a wildcard: their owner stands in no zone.
     Wildcard,
     Alias,
+    /// A name below a DNAME, at once or behind an alias.
+    Redirect,
     Referral,
     NoData,
     NxDomain,
@@ -40,8 +45,16 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Records, Self::Wildcard, Self::Alias, Self::Referral, Self::NoData, Self::NxDomain, Self::Refused];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Records,
+        Self::Wildcard,
+        Self::Alias,
+        Self::Redirect,
+        Self::Referral,
+        Self::NoData,
+        Self::NxDomain,
+        Self::Refused,
+    ];
 }
 
 impl Seen {
@@ -104,8 +117,10 @@ fn end_of_chain(from: &str, message: &Message, apexes: &[String]) -> Option<Stri
 /// What kind of answer it is; `owners` are all names of the zones, in lower case.
 pub(super) fn outcome(question: &Question, seen: &Seen, owners: &BTreeSet<String>) -> Outcome {
     let alias = u16::from(RecordType::CNAME);
+    let has = |kind| seen.answer.iter().any(|(_, _, other, _)| *other == kind);
     match seen.rcode {
         ResponseCode::Refused => Outcome::Refused,
+        _ if has(alias) && has(DNAME) => Outcome::Redirect,
         _ if question.kind != alias && seen.answer.iter().any(|(_, _, kind, _)| *kind == alias) => Outcome::Alias,
         ResponseCode::NXDomain => Outcome::NxDomain,
         _ if seen.answer.iter().any(|(owner, ..)| !owners.contains(owner)) => Outcome::Wildcard,
