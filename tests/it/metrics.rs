@@ -141,6 +141,21 @@ fn api_84_numbers_of_dns_and_store() {
 }
 
 #[test]
+fn connections_open_now_come_and_go() {
+    let (_folder, service) = service();
+    let open = |transport: &str| scrape(&service)[&format!("tandem_dns_connections_open{{transport=\"{transport}\"}}")];
+    assert_eq!(["tcp", "tls", "https", "quic"].map(open), [0.0; 4]);
+    let mut connections: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(service.dns_addr()).unwrap()).collect();
+    wait_until(PATIENCE, "three connections are open", || open("tcp") == 3.0);
+    connections.truncate(1);
+    wait_until(PATIENCE, "one is left", || open("tcp") == 1.0);
+    drop(connections);
+    wait_until(PATIENCE, "none is", || open("tcp") == 0.0);
+    let series = scrape(&service);
+    assert_eq!(series["tandem_dns_connections_total{transport=\"tcp\"}"], 3.0);
+}
+
+#[test]
 fn api_84_nothing_but_numbers() {
     let (_folder, service) = service();
     assert_eq!(ask(&service, "who.asks.ostn.test", 1), 3);

@@ -9,10 +9,11 @@ use crate::chaos::Identity;
 use crate::config::Config;
 use crate::cookie::{Cookies, Standing};
 use crate::options::Opt;
+use crate::query_log::QueryLog;
 use crate::request::Edns;
 
 /// What is the same for all messages.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Policy {
     /// Makes and checks cookies; `None`: the option is ignored.
     pub(crate) cookies: Option<Cookies>,
@@ -20,12 +21,19 @@ pub(crate) struct Policy {
     pub(crate) identity: Identity,
     /// How long a TCP connection may be idle, in units of 100 ms (RFC 7828 3.1).
     pub(crate) keepalive: u16,
+    /// Says what was asked; `None`: nobody wants to know.
+    pub(crate) query_log: Option<QueryLog>,
 }
 
 impl Policy {
     /// What `config` says.
     pub(crate) fn new(config: &Config) -> Self {
-        Self { cookies: config.cookies.clone(), identity: config.identity.clone(), keepalive: tenths(config.tcp.idle) }
+        Self {
+            cookies: config.cookies.clone(),
+            identity: config.identity.clone(),
+            keepalive: tenths(config.tcp.idle),
+            query_log: config.queries_logged.map(QueryLog::new),
+        }
     }
 
     /// A message that comes from `address` by `transport` at `now`, as [`now`] gives it.

@@ -1,7 +1,7 @@
 //! What a [`DnsServer`](crate::DnsServer) is to do: checked and complete.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub struct Config {
     pub identity: Identity,
     /// Keys, transfers and secondaries.
     pub transfers: TransferConfig,
+    /// Most queries a second that are logged, one line each on the target `tandem::query`, without who asked; `None`: none.
+    pub queries_logged: Option<NonZeroU32>,
 }
 
 impl Config {
@@ -48,6 +50,7 @@ impl Config {
             rate_limit: None,
             identity: Identity::default(),
             transfers: TransferConfig::default(),
+            queries_logged: None,
         }
     }
 }

@@ -19,6 +19,7 @@ mod limit;
 mod notify;
 mod options;
 mod padding;
+mod query_log;
 mod quic;
 mod redirect;
 mod request;

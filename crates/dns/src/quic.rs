@@ -161,6 +161,7 @@ pub(crate) async fn listen(endpoint: Endpoint, shared: Arc<Shared>) {
 
 /// The handshake, then the connection.
 async fn connect(incoming: Incoming, guest: Guest, shared: Arc<Shared>) {
+    let _open = shared.counters.open();
     let mut stop = shared.stop.clone();
     let connecting = match incoming.accept() {
         Ok(connecting) => connecting,

@@ -1,5 +1,6 @@
 //! Counters of what was answered: numbers only, never who asked.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::answer::Reply;
@@ -50,6 +51,8 @@ pub struct TransportStats {
     pub accepted: u64,
     /// Connections closed to make room for others, or refused for want of room.
     pub crowded_out: u64,
+    /// Connections open now, those in their handshake, too.
+    pub open: u64,
     /// Answers by the type that was asked for.
     pub by_type: KindCounts,
 }
@@ -169,7 +172,17 @@ const FIELDS: usize = 19;
 /// The shared form of [`TransportStats`]: each UDP thread has its own, on cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(crate) struct Counters([AtomicU64; FIELDS], [AtomicU64; KINDS]);
+pub(crate) struct Counters([AtomicU64; FIELDS], [AtomicU64; KINDS], AtomicU64);
+
+/// A connection that is counted as open for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(Arc<Counters>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.2.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Counters {
     /// Adds what a batch counted.
@@ -186,8 +199,15 @@ impl Counters {
         }
     }
 
+    /// Counts a connection that has been opened.
+    pub(crate) fn open(self: &Arc<Self>) -> OpenConnection {
+        self.2.fetch_add(1, Ordering::Relaxed);
+        OpenConnection(Arc::clone(self))
+    }
+
     /// Adds these counters to `sum`.
     pub(crate) fn add_to(&self, sum: &mut TransportStats) {
+        sum.open += self.2.load(Ordering::Relaxed);
         for (shared, sum) in self.0.iter().zip(sum.fields()) {
             *sum += shared.load(Ordering::Relaxed);
         }

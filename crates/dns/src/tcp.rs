@@ -55,6 +55,17 @@ pub(crate) enum Inside {
     Https(TlsAcceptor),
 }
 
+impl Inside {
+    /// The transport's name in the query log.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Plain => "tcp",
+            Self::Tls(_) => "tls",
+            Self::Https(_) => "https",
+        }
+    }
+}
+
 /// A bound listener, and what it is for.
 pub(crate) struct Listener {
     pub(crate) socket: std::net::TcpListener,
@@ -72,6 +83,8 @@ pub(crate) struct Shared {
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) transfers: Arc<Transfers>,
     policy: Arc<Policy>,
+    /// The transport's name in the query log.
+    name: &'static str,
     /// Nobody on the way can read the answers: they are padded for clients that ask for it (DNS-49).
     encrypted: bool,
 }
@@ -123,10 +136,11 @@ impl Service {
         let (stop, stopped) = watch::channel(false);
         // One for all transports: descriptors and memory are one supply, too.
         let room = Room::new(limits.connections, limits.connections_per_network);
-        let share = |counters, encrypted| {
+        let share = |counters, name| {
             let (live, room, stop) = (live.clone(), Arc::clone(&room), stopped.clone());
             let (transfers, policy) = (Arc::clone(transfers), Arc::clone(policy));
-            Arc::new(Shared { live, limits, room, counters, stop, transfers, policy, encrypted })
+            let encrypted = name != Inside::Plain.name();
+            Arc::new(Shared { live, limits, room, counters, stop, transfers, policy, name, encrypted })
         };
         let _inside = runtime.enter();
         // All are handed over before any begins: on an error nothing runs.
@@ -136,12 +150,12 @@ impl Service {
             .collect::<io::Result<Vec<_>>>()?;
         let endpoints = quic.into_iter().map(quic::Listener::open).collect::<io::Result<Vec<_>>>()?;
         let streams = listeners.into_iter().map(|(listener, inside, counters)| {
-            let encrypted = !matches!(inside, Inside::Plain);
-            runtime.spawn(listen(listener, inside, share(counters, encrypted)))
+            let name = inside.name();
+            runtime.spawn(listen(listener, inside, share(counters, name)))
         });
         let endpoints = endpoints
             .into_iter()
-            .map(|(endpoint, counters)| runtime.spawn(quic::listen(endpoint, share(counters, true))));
+            .map(|(endpoint, counters)| runtime.spawn(quic::listen(endpoint, share(counters, "quic"))));
         let listeners = streams.chain(endpoints).collect();
         Ok(Self { listeners, stop, drain: limits.drain })
     }
@@ -171,6 +185,21 @@ impl Drop for Service {
 impl Shared {
     /// Answers the message from `client` in the first `len` octets of `buffer` there.
     pub(crate) fn answer(
+        &self,
+        zones: &Zones,
+        transport: Transport,
+        client: IpAddr,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Option<Reply> {
+        let reply = self.answer_padded(zones, transport, client, buffer, len);
+        if let Some(log) = &self.policy.query_log {
+            log.note(self.name, buffer, reply.as_ref());
+        }
+        reply
+    }
+
+    fn answer_padded(
         &self,
         zones: &Zones,
         transport: Transport,
@@ -249,6 +278,7 @@ fn is_of_one_client(error: &io::Error) -> bool {
 async fn connect(stream: TcpStream, inside: Inside, guest: Guest, shared: Arc<Shared>) {
     // Answers are written whole, so waiting for more to send only delays them.
     let _ = stream.set_nodelay(true);
+    let _open = shared.counters.open();
     let Ok(client) = stream.peer_addr().map(|peer| peer.ip()) else { return };
     match inside {
         Inside::Plain => serve(stream, client, guest, shared).await,
@@ -411,11 +441,19 @@ impl Input {
                         len,
                     ) {
                         Ok(granted) => {
+                            if let Some(log) = &shared.policy.query_log {
+                                log.note_transfer(shared.name, &scratch[..len]);
+                            }
                             self.granted = Some(granted);
                             *answered += 1;
                             continue;
                         }
-                        Err(reply) => Some(reply),
+                        Err(reply) => {
+                            if let Some(log) = &shared.policy.query_log {
+                                log.note(shared.name, &scratch[..], Some(&reply));
+                            }
+                            Some(reply)
+                        }
                     }
                 } else {
                     shared.answer(&zones, Transport::Tcp, self.client, &mut scratch[..], len)

@@ -141,6 +141,9 @@ impl Worker {
             let (buffer, len) = batch.message(index);
             let client = self.policy.client(transport, address, now);
             let mut reply = respond(zones, &self.transfers, &client, buffer, len);
+            if let Some(log) = &self.policy.query_log {
+                log.note("udp", buffer, reply.as_ref());
+            }
             if let (Some((limiter, _)), Some(reply)) = (&mut *limiter, &mut reply) {
                 let sentence = limiter.judge(address, reply, buffer);
                 counted.count_limited(sentence, reply.cut.standing);

@@ -53,6 +53,21 @@ pub(crate) enum Rcode {
 }
 
 impl Rcode {
+    /// Its name in the registry.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::NoError => "NOERROR",
+            Self::FormErr => "FORMERR",
+            Self::NxDomain => "NXDOMAIN",
+            Self::NotImp => "NOTIMP",
+            Self::Refused => "REFUSED",
+            Self::YxDomain => "YXDOMAIN",
+            Self::NotAuth => "NOTAUTH",
+            Self::BadVers => "BADVERS",
+            Self::BadCookie => "BADCOOKIE",
+        }
+    }
+
     /// The four bits in the header.
     pub(crate) const fn low(self) -> u8 {
         self as u8 & 0x0f

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,6 +58,7 @@ impl Service {
         let mut dns_config = config.dns.to_server();
         dns_config.encrypted.certificate = dns_certificate(&config)?;
         dns_config.cookies = Some(cookies.clone());
+        dns_config.queries_logged = NonZeroU32::new(config.log.queries);
         let dns = Arc::new(DnsServer::start(&dns_config, directory.live())?);
         readiness.set(Check::Dns, true);
         let hosts = Box::new(HostLookup::new(&config.name_servers));

@@ -127,9 +127,16 @@ impl QueryName {
     }
 }
 
+/// Absolute, with escapes where needed: `a\.b.example.`.
+impl std::fmt::Display for QueryName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        crate::print::Presented(self.as_wire()).fmt(f)
+    }
+}
+
 impl std::fmt::Debug for QueryName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "QueryName({})", crate::print::Presented(self.as_wire()))
+        write!(f, "QueryName({self})")
     }
 }
 

@@ -27,14 +27,14 @@ pub(super) fn service(settings: &str) -> (Service, TempDir) {
 }
 
 /// The address behind `word` in what the service printed.
-fn address(service: &Service, word: &str) -> SocketAddr {
+pub(super) fn address(service: &Service, word: &str) -> SocketAddr {
     let text = service.printed(word);
     let text = text.strip_prefix("https://").and_then(|text| text.strip_suffix("/dns-query")).unwrap_or(text);
     text.parse().unwrap()
 }
 
 /// The certificate that the service made for itself.
-fn certificate(service: &Service) -> PathBuf {
+pub(super) fn certificate(service: &Service) -> PathBuf {
     service.data_dir().join("api.crt")
 }
 

@@ -3,6 +3,7 @@
 mod connections;
 mod encrypted;
 mod policy;
+mod query_log;
 mod rfc8906;
 mod secondary;
 mod transfer;

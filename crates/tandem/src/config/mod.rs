@@ -142,6 +142,8 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// A filter as `tracing-subscriber`'s `EnvFilter` reads it.
     pub level: String,
+    /// Most lines a second about queries; 0: none.
+    pub queries: u32,
 }
 
 /// The shape of a log line.
@@ -228,7 +230,7 @@ impl Default for Config {
             },
             name_servers: Vec::new(),
             metrics: None,
-            log: LogConfig { format: LogFormat::Text, level: "info".into() },
+            log: LogConfig { format: LogFormat::Text, level: "info".into(), queries: 0 },
         }
     }
 }

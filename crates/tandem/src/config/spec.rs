@@ -28,6 +28,8 @@ const MAX_TRANSFERS: u64 = 100;
 const MAX_JOURNAL_DAYS: u64 = 36_500;
 /// Most UDP threads for one address.
 const MAX_UDP_THREADS: u64 = 256;
+/// Most lines a second of the query log: no disk should have to take more.
+const MAX_QUERY_LINES: u64 = 10_000;
 
 /// `tandem.toml`, format 1. Unknown keys are refused; every key may be left out.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -108,6 +110,7 @@ struct MetricsSpec {
 struct LogSpec {
     format: Option<Spanned<String>>,
     level: Option<Spanned<String>>,
+    queries: Option<Spanned<u64>>,
 }
 
 impl Spec {
@@ -225,6 +228,7 @@ impl Spec {
         faults.set(self.metrics.listen, |text| parse_optional_address(&text), &mut config.metrics);
         faults.set(self.log.format, |text| parse_log_format(&text), &mut config.log.format);
         faults.set(self.log.level, |text| parse_log_level(&text), &mut config.log.level);
+        faults.set(self.log.queries, |n| to_count(n, 0, MAX_QUERY_LINES), &mut config.log.queries);
     }
 }
 

@@ -48,6 +48,8 @@ fn dns(page: &mut Page, stats: &Stats) {
     let crowded = streams.iter().map(|(transport, stats)| ([("transport", *transport)], stats.crowded_out));
     let help = "Connections closed for want of room, the longest idle first.";
     page.family("tandem_dns_connections_crowded_out_total", Kind::Counter, help, crowded);
+    let open = streams.iter().map(|(transport, stats)| ([("transport", *transport)], stats.open));
+    page.family("tandem_dns_connections_open", Kind::Gauge, "Connections open now.", open);
     let cookies = transports.iter().flat_map(|(transport, stats)| {
         [("good", stats.cookies_good), ("bad", stats.cookies_bad), ("new", stats.cookies_new)]
             .map(|(state, count)| ([("transport", *transport), ("state", state)], count))
