@@ -39,7 +39,8 @@ fn add(catalog: &DomainName, zones: &mut Vec<ZoneFile>) -> Result<(), Problem> {
     let include = &mut |_: &str| Err("a catalog includes nothing".to_owned());
     let zone = StaticZone::read(catalog, "dns.catalog", text.as_bytes(), include);
     let zone = zone.map_err(|error| problem(error.reason))?;
-    zones.push(ZoneFile { path: "dns.catalog".into(), zone });
+    // A node in it would be a member, or make the whole list void, at every secondary.
+    zones.push(ZoneFile { path: "dns.catalog".into(), zone: zone.without_nodes() });
     Ok(())
 }
 

@@ -48,7 +48,10 @@ pub enum ConflictKind {
     /// The domain's last label has a meaning of its own in a response policy zone.
     #[error("names under `{0}` are instructions to resolvers (response policy zones): choose another domain")]
     PolicyTrigger(String),
-    /// The domain is, or lies below, the peers, policy or ENUM zone.
+    /// A label that is kept for a later use of its form (RFC 5890 2.3.1); `xn--` is the one that has a use.
+    #[error("the label `{0}` has hyphens in its third and fourth place, which only `xn--` may have: choose another")]
+    ReservedLabel(String),
+    /// The domain is, or lies below, the peers, policy, ENUM or catalog zone.
     #[error("{0} holds generated records only: choose a domain outside it")]
     GeneratedZone(DomainName),
     /// Neither a zone of ours holds the domain nor is there a peers zone.
@@ -92,6 +95,12 @@ impl Zones {
     pub fn check(&self, node: &Node) -> Vec<Conflict> {
         let base = self.with(&[Change::Remove(node.domain().clone())], Serial::new(0));
         let mut found = Vec::new();
+        // Only who comes new: what is registered already can be renewed.
+        let domain = QueryName::of(node.domain());
+        let is_new = self.node_at(&domain, 0).is_none();
+        if let Some(label) = reserved_label(&domain).filter(|_| is_new) {
+            found.push(Conflict { part: Part::Domain, kind: ConflictKind::ReservedLabel(label) });
+        }
         if let Err(error) = base.records(node) {
             found.push(Conflict { part: Part::Domain, kind: ConflictKind::RecordSet(error) });
             // What cannot be packed cannot be checked further.
@@ -130,7 +139,9 @@ impl Zones {
             refuse(Part::Domain, ConflictKind::PolicyTrigger(String::from_utf8_lossy(last).into_owned()));
         }
         match zone {
-            Some((zone, _)) if zone.view != View::Own => refuse(Part::Domain, ConflictKind::GeneratedZone(domain())),
+            Some((zone, _)) if zone.view != View::Own || !zone.statics.takes_nodes => {
+                refuse(Part::Domain, ConflictKind::GeneratedZone(domain()))
+            }
             None if self.peers_apex().is_none() => refuse(Part::Domain, ConflictKind::NoZone),
             Some((zone, apex)) if is_delegated(zone, &name, apex) => {
                 refuse(Part::Domain, ConflictKind::Delegated(domain()));
@@ -299,6 +310,14 @@ impl Zones {
             }
         }
     }
+}
+
+/// The first label of `name` that is reserved: "R-LDH" and not an A-label (RFC 5890 2.3.1). A-labels were checked when the
+/// name was read.
+fn reserved_label(name: &QueryName) -> Option<String> {
+    let is_reserved = |label: &&[u8]| label.get(2..4) == Some(b"--") && !label.starts_with(b"xn--");
+    let label = (0..name.label_count()).map(|index| name.label(index)).find(is_reserved)?;
+    Some(String::from_utf8_lossy(label).into_owned())
 }
 
 /// Whether a name at or above `name` is delegated by its zone.

@@ -41,6 +41,7 @@ pub struct StaticZone {
     digest: u64,
     file_serial: u32,
     warnings: Vec<String>,
+    pub(crate) takes_nodes: bool,
     pub(crate) soa_ttl: u32,
     pub(crate) soa: Box<[u8]>,
     pub(crate) statics: Arc<Statics>,
@@ -69,6 +70,13 @@ impl StaticZone {
         })?;
         reader.file(file, text, origin_name, Inherited::default(), 0)?;
         reader.finish(origin, file)
+    }
+
+    /// The same zone, in which nobody can register: its records mean something to other programs, and a node's names among
+    /// them would, too (a catalog, RFC 9432).
+    #[must_use]
+    pub fn without_nodes(self) -> Self {
+        Self { takes_nodes: false, ..self }
     }
 
     /// The zone's name: the owner of its SOA.
@@ -226,7 +234,16 @@ impl Reader<'_> {
         let warnings = warnings(&records, &apex);
         let statics = Statics::pack(&records, &apex).map_err(|_| whole("the zone needs 4 GiB or more".into()))?;
         let soa = soa.into();
-        Ok(StaticZone { apex, digest, file_serial, warnings, soa_ttl, soa, statics: Arc::new(statics) })
+        Ok(StaticZone {
+            apex,
+            digest,
+            file_serial,
+            warnings,
+            takes_nodes: true,
+            soa_ttl,
+            soa,
+            statics: Arc::new(statics),
+        })
     }
 }
 

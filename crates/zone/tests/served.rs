@@ -190,6 +190,8 @@ fn what_stands_in_the_way() {
         (simple("sub.ostn.test"), Part::Domain, ConflictKind::Delegated(name("sub.ostn.test"))),
         (simple("x.sub.ostn.test"), Part::Domain, ConflictKind::Delegated(name("x.sub.ostn.test"))),
         (simple("8.0.0.0.127.rpz-client-ip"), Part::Domain, ConflictKind::PolicyTrigger("rpz-client-ip".into())),
+        (simple("ab--cd.ostn.test"), Part::Domain, ConflictKind::ReservedLabel("ab--cd".into())),
+        (simple("a.12--3.x.example.org"), Part::Domain, ConflictKind::ReservedLabel("12--3".into())),
         (simple("x.policy.ostn.test"), Part::Domain, ConflictKind::GeneratedZone(name("x.policy.ostn.test"))),
         (simple("x.peers.ostn.test"), Part::Domain, ConflictKind::GeneratedZone(name("x.peers.ostn.test"))),
         (
@@ -246,6 +248,10 @@ fn what_stands_in_the_way() {
         simple("ostel.me"),
         simple("example.org"),
         simple("y.static.ostn.test"),
+        simple("xn--bcher-kva.ostn.test"),
+        simple("a--b.abc--d.ostn.test"),
+        // RFC 5890 2.3.1 is about who comes new; hosts have their names already.
+        node("n2.ostel.me", vec![target("r1---sn.example.org", &[])]),
         simple("static.ostn.test"),
     ] {
         assert_eq!(zones.check(&fine), [], "{}", fine.domain());
@@ -483,4 +489,28 @@ proptest! {
             prop_assert_eq!(sets(&zones), sets(&plain), "ANY {}", text);
         }
     }
+}
+
+/// A catalog's records mean something to secondaries: no node lays its names over them.
+#[test]
+fn a_zone_that_takes_no_nodes() {
+    let statics = |closed: bool| {
+        let catalog = read("cat.ostn.test", &with_head("version TXT 2\n")).unwrap();
+        let catalog = if closed { catalog.without_nodes() } else { catalog };
+        vec![read("ostn.test", &with_head("")).unwrap(), catalog]
+    };
+    let zones = |closed| Zones::new(Settings::default(), statics(closed), Serial::new(1)).unwrap();
+    for domain in ["cat.ostn.test", "zones.cat.ostn.test", "a.version.cat.ostn.test"] {
+        assert_eq!(zones(false).check(&simple(domain)), []);
+        let conflicts = zones(true).check(&simple(domain));
+        let kind = ConflictKind::GeneratedZone(name(domain));
+        assert!(conflicts.len() == 1 && conflicts[0].kind == kind, "{domain}: {conflicts:?}");
+        let before = zones(false).with(&[Change::Put(Box::new(simple(domain)))], Serial::new(2));
+        assert!(matches!(before.with_statics(statics(true), Serial::new(3)), Err(BuildError::Node { .. })), "{domain}");
+    }
+    assert_eq!(zones(true).check(&simple("acat.ostn.test")), []);
+    // A host of a node in the zone above is no way in, either.
+    let host = node("ostn.test", vec![target("zones.cat.ostn.test", &["192.0.2.7"])]);
+    let other_zone = ConflictKind::OtherZone(name("zones.cat.ostn.test"));
+    assert!(zones(true).check(&host).iter().any(|conflict| conflict.kind == other_zone));
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use tandem_testkit::Setup;
 
-use super::dig;
+use super::{dig, node};
 
 /// Zones in one folder: "hundreds of zones may be in the folder".
 const MANY: usize = 300;
@@ -59,4 +59,37 @@ fn without_peers_and_number_zones_nodes_are_in_their_own_zone_only() {
         ])
         .failure(1);
     assert!(number.contains("--number +15550101: "), "{number}");
+}
+
+/// DNS-78: the catalog says to secondaries which zones there are; a node's names in it would speak to them, too.
+#[test]
+fn nobody_registers_in_the_catalog() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tandem.toml");
+    fs::write(&file, "[dns]\ncatalog = \"catalog.ostn.test\"\n").unwrap();
+    let service = Setup::new().args(["--config", file.to_str().unwrap()]).start();
+    for domain in ["catalog.ostn.test", "zones.catalog.ostn.test", "x.version.catalog.ostn.test"] {
+        let refused = service.put_node(domain, &node(domain, "192.0.2.7"));
+        assert_eq!(refused.status, 422, "{}", refused.text);
+        let told = format!("{domain} holds generated records only");
+        assert!(refused.text.contains(&told), "{}", refused.text);
+    }
+    assert_eq!(service.put_node("acatalog.ostn.test", &node("acatalog.ostn.test", "192.0.2.7")).status, 201);
+    assert!(dig(&service, &["TXT", "version.catalog.ostn.test", "+short"]).contains('2'));
+}
+
+/// RFC 5890 2.3.1: a label with hyphens in its third and fourth place is reserved, but for `xn--`.
+#[test]
+fn reserved_labels_are_refused() {
+    let service = Setup::new().start();
+    for (domain, status) in [
+        ("ab--cd.ostn.test", 422),
+        ("x.zz--top.example", 422),
+        ("xn--bcher-kva.ostn.test", 201),
+        ("a--b.ostn.test", 201),
+    ] {
+        let response = service.put_node(domain, &node(domain, "192.0.2.7"));
+        assert_eq!(response.status, status, "{domain}: {}", response.text);
+        assert!(status == 201 || response.text.contains("third and fourth place"), "{}", response.text);
+    }
 }

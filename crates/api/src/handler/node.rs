@@ -345,6 +345,7 @@ const fn is_about_another_node(conflict: &Conflict) -> bool {
         | ConflictKind::Delegated(_)
         | ConflictKind::Redirected(_)
         | ConflictKind::PolicyTrigger(_)
+        | ConflictKind::ReservedLabel(_)
         | ConflictKind::GeneratedZone(_)
         | ConflictKind::NoZone
         | ConflictKind::OtherZone(_)
