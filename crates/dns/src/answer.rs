@@ -284,20 +284,31 @@ fn any(
     transport: Transport,
     writer: &mut Writer<'_>,
 ) -> Result<Option<Ending>, Truncated> {
-    let (rrsets, outcome) = zones.lookup_any(&request.name);
-    if rrsets.is_empty() {
-        return conclude(zones, &outcome, &request.name, HEADER, writer);
-    }
-    match transport {
-        Transport::Udp { .. } => {
-            let smallest = rrsets.iter().min_by_key(|rrset| size(rrset, writer.room()));
-            smallest.map_or(Ok(()), |rrset| writer.rrset(Section::Answer, Owner::At(HEADER), rrset))?;
-        }
-        Transport::Tcp | Transport::Exchange => {
-            for rrset in &rrsets {
-                writer.rrset(Section::Answer, Owner::At(HEADER), rrset)?;
+    let owner = Owner::At(HEADER);
+    let (mut written, mut smallest, mut any) = (Ok(()), None, false);
+    let room = writer.room();
+    let outcome = zones.lookup_any(&request.name, &mut |rrset| {
+        any = true;
+        match transport {
+            Transport::Udp { .. } => {
+                let size = size(&rrset, room);
+                if smallest.is_none_or(|(least, _)| size < least) {
+                    smallest = Some((size, rrset));
+                }
+            }
+            Transport::Tcp | Transport::Exchange => {
+                if written.is_ok() {
+                    written = writer.rrset(Section::Answer, owner, &rrset);
+                }
             }
         }
+    });
+    if !any {
+        return conclude(zones, &outcome, &request.name, HEADER, writer);
+    }
+    written?;
+    if let Some((_, rrset)) = smallest {
+        writer.rrset(Section::Answer, owner, &rrset)?;
     }
     Ok(Some(Ending { rcode: Rcode::NoError, authoritative: true }))
 }

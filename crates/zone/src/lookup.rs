@@ -116,25 +116,27 @@ impl Zones {
         }
     }
 
-    /// All RRsets at `name`, for ANY (DNS-13). The outcome tells NOERROR from the rest when the list is empty.
-    #[must_use]
-    pub fn lookup_any(&self, name: &QueryName) -> (Vec<Rrset<'_>>, Lookup<'_>) {
+    /// Shows `visit` all RRsets at `name`, for ANY (DNS-13). The outcome tells NOERROR from the rest when there is none.
+    pub fn lookup_any<'z>(&'z self, name: &QueryName, visit: &mut dyn FnMut(Rrset<'z>)) -> Lookup<'z> {
         // A type that nothing has: what is left is the kind of outcome.
         let outcome = self.lookup(name, RrType::ANY);
-        let (Lookup::NoData(zone) | Lookup::Cname(zone, _)) = outcome else { return (Vec::new(), outcome) };
-        let Some((_, apex)) = self.zone_at(name) else { return (Vec::new(), outcome) };
-        let mut sets = Vec::new();
+        let (Lookup::NoData(zone) | Lookup::Cname(zone, _)) = outcome else { return outcome };
+        let Some((_, apex)) = self.zone_at(name) else { return outcome };
         let here = self.here(zone, name, apex);
         let exists = here.iter().any(Option::is_some);
         let wildcard = if exists { None } else { self.wildcard(zone, name, apex) };
         for here in here.into_iter().flatten().chain(wildcard) {
-            here.push_sets(&mut sets);
+            // The zone's own SOA record counts, not the file's.
+            here.visit_sets(&mut |set| {
+                if apex != 0 || set.kind != RrType::SOA {
+                    visit(set)
+                }
+            });
         }
         if apex == 0 {
-            sets.retain(|set| set.kind != RrType::SOA);
-            sets.push(zone.soa());
+            visit(zone.soa());
         }
-        (sets, outcome)
+        outcome
     }
 
     /// DS at the apex of a zone of ours belongs to the zone above, if we serve that too and it delegates (DNS-28).
@@ -397,14 +399,14 @@ impl<'z> Here<'z> {
         }
     }
 
-    fn push_sets(&self, sets: &mut Vec<Rrset<'z>>) {
+    fn visit_sets(&self, visit: &mut dyn FnMut(Rrset<'z>)) {
         match *self {
-            Self::Static(name) => sets.extend(name.sets()),
-            Self::Number(set) => sets.push(set),
+            Self::Static(name) => name.sets().for_each(visit),
+            Self::Number(set) => visit(set),
             Self::Empty => {}
             Self::Node(..) => {
                 let kinds = [RrType::NAPTR, RrType::SRV, RrType::A, RrType::AAAA, RrType::TLSA];
-                sets.extend(kinds.into_iter().filter_map(|kind| self.set(kind)));
+                kinds.into_iter().filter_map(|kind| self.set(kind)).for_each(visit);
             }
         }
     }
