@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,15 @@ const MOST_PER_CONNECTION: usize = 16 * 1024;
 
 /// Longest wait for the server to notice something.
 const EFFECT: Duration = Duration::from_secs(20);
+
+/// How long a service is watched for a busy loop.
+const WATCH: Duration = Duration::from_secs(2);
+
+/// Most processor time that it may use meanwhile, in ticks of 10 ms: a loop would take all of 200.
+const MOST_TICKS: u64 = 100;
+
+/// Connections to each listener that are reset: fewer than any of them keeps waiting.
+const RESETS: usize = 100;
 
 /// SOA of ostn.test, and its length before it.
 const QUERY: &[u8] = b"\0\x1b\x42\x42\x01\0\0\x01\0\0\0\0\0\0\x04ostn\x04test\0\0\x06\0\x01";
@@ -45,6 +55,15 @@ fn ask_tcp(address: SocketAddr) -> std::io::Result<Duration> {
     Ok(start.elapsed())
 }
 
+/// What the API answers on an open connection, which it closes then.
+fn ask_api(stream: &mut TcpStream) -> String {
+    stream.set_read_timeout(Some(EFFECT)).unwrap();
+    stream.write_all(b"GET /v1/nodes HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 fn ask_udp(address: SocketAddr) -> Duration {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(address).unwrap();
@@ -57,7 +76,7 @@ fn ask_udp(address: SocketAddr) -> Duration {
 }
 
 /// Resident memory of the service, in octets.
-fn memory(service: &Service) -> usize {
+pub(super) fn memory(service: &Service) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1024
@@ -66,6 +85,25 @@ fn memory(service: &Service) -> usize {
 /// Open descriptors of the service.
 fn descriptors(service: &Service) -> usize {
     fs::read_dir(format!("/proc/{}/fd", service.pid())).unwrap().count()
+}
+
+/// The lowest that is free: the next one to be given out.
+fn next_descriptor(service: &Service) -> usize {
+    (0..).find(|number| !Path::new(&format!("/proc/{}/fd/{number}", service.pid())).exists()).unwrap()
+}
+
+/// Whether the service has no connection open, on any listener.
+fn no_connection(service: &Service) -> bool {
+    let output = run(Command::new("ss").args(["-Htnp", "state", "connected"])).success();
+    let own = format!("pid={},", service.pid());
+    !output.lines().any(|line| line.contains(&own))
+}
+
+/// Processor time that the service has used, in ticks of 10 ms.
+fn cpu_ticks(service: &Service) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", service.pid())).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum()
 }
 
 /// Sets the soft limit of descriptors of a process.
@@ -145,6 +183,81 @@ fn without_descriptors_udp_goes_on_and_tcp_comes_back_threat_6() {
     // No busy loop, and no flood of lines about it.
     assert!(service.log().lines().count() < 100, "{}", service.log());
     assert!(service.stop().success(), "{}", service.log());
+}
+
+/// Not one descriptor to spare: TCP and the API wait, UDP does not, nothing spins or floods the log, and all comes back.
+#[test]
+fn not_one_descriptor_left_threat_6() {
+    if !require(&["prlimit"]) {
+        return;
+    }
+    let (service, _folder) = service("[dns]\ntcp_idle_seconds = 3600\n");
+    let address = service.dns_addr();
+    ask_tcp(address).unwrap();
+    wait_until(EFFECT, "the connection to be closed", || no_connection(&service));
+    let lines = service.log().lines().count();
+    limit_descriptors(service.pid(), next_descriptor(&service));
+    let mut waiting = TcpStream::connect(address).unwrap();
+    waiting.write_all(QUERY).unwrap();
+    let api: SocketAddr = service.api_url().strip_prefix("http://").unwrap().parse().unwrap();
+    let mut request = TcpStream::connect(api).unwrap();
+    let (start, ticks) = (Instant::now(), cpu_ticks(&service));
+    for _ in 0..100 {
+        assert!(ask_udp(address) < AT_ONCE);
+    }
+    wait_until(EFFECT, "the end of the watch", || start.elapsed() >= WATCH);
+    waiting.set_nonblocking(true).unwrap();
+    let early = waiting.read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(early, Err(std::io::ErrorKind::WouldBlock), "nobody can be served now");
+    waiting.set_nonblocking(false).unwrap();
+    let busy = cpu_ticks(&service) - ticks;
+    assert!(busy < MOST_TICKS, "{busy} ticks of processor time in {WATCH:?}");
+    limit_descriptors(service.pid(), 4096);
+    assert!(ask_api(&mut request).starts_with("HTTP/1.1 "));
+    let mut len = [0; 2];
+    waiting.set_read_timeout(Some(EFFECT)).unwrap();
+    waiting.read_exact(&mut len).expect("who waited is served");
+    wait_until(EFFECT, "TCP to recover", || ask_tcp(address).is_ok_and(|time| time < AT_ONCE));
+    assert!(service.log().lines().count() < lines + 20, "{}", service.log());
+}
+
+/// Clients that are gone again, with a reset, before they are accepted (ECONNABORTED on some systems).
+#[test]
+fn clients_that_reset_before_they_are_accepted_threat_6() {
+    let (service, _folder) = service("[dns]\ntls_listen = [\"127.0.0.1:0\"]\nhttps_listen = [\"127.0.0.1:0\"]\n");
+    let address = service.dns_addr();
+    ask_tcp(address).unwrap();
+    let doh = service.printed("doh").strip_prefix("https://").unwrap().strip_suffix("/dns-query").unwrap();
+    let api = service.api_url().strip_prefix("http://").unwrap();
+    let listeners: [SocketAddr; 4] =
+        [address, service.printed("dot").parse().unwrap(), doh.parse().unwrap(), api.parse().unwrap()];
+    wait_until(EFFECT, "the connection to be closed", || no_connection(&service));
+    let (lines, before) = (service.log().lines().count(), descriptors(&service));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // It sleeps while they come and go, so that it finds a queue of corpses.
+    service.signal("STOP");
+    runtime.block_on(async {
+        for listener in listeners {
+            for _ in 0..RESETS {
+                let socket = tokio::net::TcpSocket::new_v4().unwrap();
+                socket.set_zero_linger().unwrap();
+                drop(socket.connect(listener).await.unwrap());
+            }
+        }
+    });
+    let (start, ticks) = (Instant::now(), cpu_ticks(&service));
+    service.signal("CONT");
+    assert!(ask_udp(address) < EFFECT);
+    assert!(ask_tcp(address).unwrap() < EFFECT);
+    assert!(ask_api(&mut TcpStream::connect(api).unwrap()).starts_with("HTTP/1.1 "));
+    for listener in &listeners[1..3] {
+        TcpStream::connect(listener).unwrap();
+    }
+    wait_until(EFFECT, "all of them to be forgotten", || no_connection(&service) && descriptors(&service) <= before);
+    wait_until(EFFECT, "the end of the watch", || start.elapsed() >= WATCH);
+    let busy = cpu_ticks(&service) - ticks;
+    assert!(busy < MOST_TICKS, "{busy} ticks of processor time in {WATCH:?}");
+    assert_eq!(service.log().lines().count(), lines, "{}", service.log());
 }
 
 #[test]

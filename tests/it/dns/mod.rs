@@ -1,5 +1,6 @@
 //! The DNS server as other programs see it.
 
+mod bad_input;
 mod connections;
 mod encrypted;
 mod policy;
