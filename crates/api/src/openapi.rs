@@ -168,6 +168,8 @@ fn problem_response(kind: Kind) -> Value {
         | Kind::MethodNotAllowed
         | Kind::NotAcceptable
         | Kind::TooSlow
+        | Kind::WrongState
+        | Kind::TooOld
         | Kind::TooLarge
         | Kind::UnsupportedType
         | Kind::PreconditionRequired

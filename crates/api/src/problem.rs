@@ -43,6 +43,10 @@ pub(crate) enum Kind {
     TooSlow,
     /// 409.
     Conflict,
+    /// 409.
+    WrongState,
+    /// 410.
+    TooOld,
     /// 412.
     Stale,
     /// 413.
@@ -75,6 +79,8 @@ impl Kind {
             }
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too-slow", "The request did not arrive in time"),
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "Another node has this already"),
+            Self::WrongState => (StatusCode::CONFLICT, "wrong-state", "Not possible in the state that the node is in"),
+            Self::TooOld => (StatusCode::GONE, "too-old", "What happened since is not kept any more"),
             Self::Stale => (StatusCode::PRECONDITION_FAILED, "stale", "The precondition is false"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
             Self::UnsupportedType => {
@@ -258,6 +264,8 @@ impl Problem {
             | Kind::Forbidden
             | Kind::NotAcceptable
             | Kind::Conflict
+            | Kind::WrongState
+            | Kind::TooOld
             | Kind::Stale
             | Kind::TooLarge
             | Kind::UnsupportedType
@@ -330,6 +338,7 @@ impl From<DeregisterError> for Problem {
         match error {
             DeregisterError::NotFound => Self::not_found(),
             DeregisterError::Stale(current) => Self::stale(current.map(crate::precondition::etag)),
+            DeregisterError::Held(_) => Self::new(Kind::Forbidden, error.to_string()),
             DeregisterError::Directory(error) => error.into(),
         }
     }

@@ -3,12 +3,14 @@
 //! A backend keeps; it decides nothing. [`Directory`](crate::Directory) decides what a change is, and hands over a
 //! [`Batch`] that is kept whole or not at all. [`sqlite`](crate::sqlite) is the backend built here.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use tandem_model::{DomainName, Node, Serial};
 
 use crate::directory::Registered;
 use crate::document::DocumentError;
+use crate::state::{NodeState, shown};
 use crate::token::{Scope, TokenInfo};
 
 /// Keeps registrations, the journal, serials, zone states and tokens. All calls may block: never call from async code.
@@ -36,6 +38,13 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// [`BackendError::Overtaken`] when the serial kept is not [`Batch::after`]; others when it could not be written.
     fn commit(&self, batch: &Batch) -> Result<(), BackendError>;
 
+    /// Writes down when leases end, without a word in the journal; domains that are not registered are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`] when it could not be written: then none is.
+    fn renew(&self, leases: &[(DomainName, u64)]) -> Result<(), BackendError>;
+
     /// The registration of `domain`.
     ///
     /// # Errors
@@ -43,12 +52,18 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// [`BackendError`] when it cannot be read.
     fn node(&self, domain: &DomainName) -> Result<Option<Registered>, BackendError>;
 
-    /// Registrations in canonical order (RFC 4034 6.1), from the first behind `after`; at most `limit`.
+    /// Registrations in canonical order (RFC 4034 6.1), from the first behind `after`; at most `limit`. With `state` only
+    /// those in that state.
     ///
     /// # Errors
     ///
     /// [`BackendError`] when they cannot be read.
-    fn list(&self, after: Option<&DomainName>, limit: usize) -> Result<Vec<Registered>, BackendError>;
+    fn list(
+        &self,
+        after: Option<&DomainName>,
+        state: Option<NodeState>,
+        limit: usize,
+    ) -> Result<Vec<Registered>, BackendError>;
 
     /// Journal entries with serials above `after`, oldest first; at most `limit`.
     ///
@@ -72,6 +87,13 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`BackendError`] when nothing was forgotten.
     fn trim_journal(&self, before: u64, keep: usize, most: usize) -> Result<usize, BackendError>;
+
+    /// The serial of the oldest journal entry kept; `None` when there are none.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`] when it cannot be read.
+    fn oldest_entry(&self) -> Result<Option<u64>, BackendError>;
 
     /// Writes and syncs something that changes nothing, to learn whether a change would be kept now.
     ///
@@ -172,13 +194,28 @@ pub enum Act {
     Register {
         /// The node that it replaces.
         before: Option<Node>,
+        /// The state that it was in.
+        old: Option<NodeState>,
         /// What is kept from now on.
         now: Registered,
+    },
+    /// Moves a registration to another state; its document stays, unless that is forgotten.
+    ChangeState {
+        /// The state that it was in.
+        old: NodeState,
+        /// What is kept from now on.
+        now: Registered,
+        /// Why, if somebody said; kept with the registration too while it is somewhere out of the ordinary.
+        reason: Option<Box<str>>,
     },
     /// Forgets a registration.
     Deregister {
         /// The node as it was.
         before: Node,
+        /// The state that it was in.
+        old: NodeState,
+        /// Why, if somebody said.
+        reason: Option<Box<str>>,
     },
     /// Keeps a zone's state: its records changed, or it is new.
     ServeZone(ZoneState),
@@ -203,13 +240,33 @@ pub struct JournalEntry {
     pub subject: String,
     /// The token that asked for it.
     pub by: Option<String>,
-    /// The node before.
+    /// The node before, as it was registered.
     pub before: Option<Node>,
-    /// The node afterwards.
+    /// The node afterwards, as it is registered.
     pub after: Option<Node>,
     /// The zones that a change of a node gave a new serial, with the serial that each had before; `None` for an entry of a
     /// program that did not write them down.
     pub zones: Option<Vec<(DomainName, Serial)>>,
+    /// The node's state before; `None` when it was not registered.
+    pub old_state: Option<NodeState>,
+    /// The node's state afterwards; `None` when it is registered no more.
+    pub new_state: Option<NodeState>,
+    /// What was said when it was done.
+    pub reason: Option<Box<str>>,
+}
+
+impl JournalEntry {
+    /// What DNS served of the node before this step.
+    #[must_use]
+    pub fn shown_before(&self) -> Option<Node> {
+        shown(self.before.as_ref()?, self.old_state?).map(Cow::into_owned)
+    }
+
+    /// What DNS serves of the node after this step.
+    #[must_use]
+    pub fn shown_after(&self) -> Option<Node> {
+        shown(self.after.as_ref()?, self.new_state?).map(Cow::into_owned)
+    }
 }
 
 /// The kinds of journal entries.
@@ -219,6 +276,8 @@ pub enum JournalKind {
     Register,
     /// A node was withdrawn.
     Deregister,
+    /// A node's state changed, its document did not.
+    ChangeState,
     /// A zone is new, or its master file changed.
     ServeZone,
     /// A zone is no longer served.
@@ -236,6 +295,7 @@ impl Act {
         match self {
             Self::Register { .. } => JournalKind::Register,
             Self::Deregister { .. } => JournalKind::Deregister,
+            Self::ChangeState { .. } => JournalKind::ChangeState,
             Self::ServeZone(_) => JournalKind::ServeZone,
             Self::DropZone(_) => JournalKind::DropZone,
             Self::IssueToken(_) => JournalKind::IssueToken,
@@ -247,8 +307,8 @@ impl Act {
     #[must_use]
     pub fn subject(&self) -> String {
         match self {
-            Self::Register { now, .. } => now.node.domain().to_string(),
-            Self::Deregister { before } => before.domain().to_string(),
+            Self::Register { now, .. } | Self::ChangeState { now, .. } => now.node.domain().to_string(),
+            Self::Deregister { before, .. } => before.domain().to_string(),
             Self::ServeZone(state) => state.apex.to_string(),
             Self::DropZone(apex) => apex.to_string(),
             Self::IssueToken(token) => token.info.id.clone(),
@@ -259,8 +319,15 @@ impl Act {
 
 impl JournalKind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Register, Self::Deregister, Self::ServeZone, Self::DropZone, Self::IssueToken, Self::DropToken];
+    pub const ALL: [Self; 7] = [
+        Self::Register,
+        Self::Deregister,
+        Self::ChangeState,
+        Self::ServeZone,
+        Self::DropZone,
+        Self::IssueToken,
+        Self::DropToken,
+    ];
 
     /// As it is kept.
     #[must_use]
@@ -268,6 +335,7 @@ impl JournalKind {
         match self {
             Self::Register => "register",
             Self::Deregister => "deregister",
+            Self::ChangeState => "change-state",
             Self::ServeZone => "serve-zone",
             Self::DropZone => "drop-zone",
             Self::IssueToken => "issue-token",

@@ -1,30 +1,37 @@
 //! The one way in: [`Directory`].
 //!
-//! Changes go to the one writer thread; reads go to the backend beside it, from threads that may block.
+//! Changes go to the one writer thread; reads go to the backend beside it, from threads that may block. Renewals and
+//! actions on registrations are in `life`.
+
+mod life;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tandem_model::{DomainName, Node, Record, Serial};
 use tandem_zone::master::StaticZone;
-use tandem_zone::{Conflict, ConflictKind, Live, Part, Settings};
+use tandem_zone::{Conflict, ConflictKind, Live, Part, Settings, Zones};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::admin_token;
 use crate::backend::{Backend, BackendError};
+use crate::conditions::{Clock, Conditions};
 use crate::error::{DeregisterError, DirectoryError, OpenError, ReadError, RegisterError, ReloadError};
 use crate::health::Health;
 use crate::journal::Keeping;
 use crate::keyring::Keyring;
+use crate::lease::Leases;
 use crate::open;
 use crate::sqlite::{DATABASE, READERS, SqliteBackend};
+use crate::state::{NodeIdentity, NodeState, Standing};
 use crate::stats::{Counters, StoreStats};
 use crate::token::{self, Actor, NewToken, TokenError, TokenInfo, TokenSecret};
-use crate::writer::{Command, Writer};
+use crate::walker;
+use crate::writer::{Command, Writer, conflicts};
 
 /// Most commands that wait for the writer; past it callers are told to try again.
 const MAX_WAITING: usize = 1024;
@@ -36,9 +43,6 @@ const RELOAD_WAIT: Duration = Duration::from_secs(60);
 const READ_WAIT: Duration = Duration::from_secs(5);
 /// Reads at a time; one connection is left for the writer.
 const MAX_READS: usize = READERS - 1;
-
-/// Gives the seconds since 1970.
-pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// The open directory: a writer thread, readers, and what is served. Cloning gives another handle.
 ///
@@ -61,6 +65,10 @@ pub struct Registered {
     pub created: u64,
     /// Seconds since 1970 of the last change.
     pub updated: u64,
+    /// Where it is in its life.
+    pub standing: Standing,
+    /// The key that signs its document, if one does.
+    pub identity: Option<Box<NodeIdentity>>,
 }
 
 /// What must hold for a change to be made (RFC 9110 13.1).
@@ -102,6 +110,8 @@ pub enum Effect {
     Unchanged,
     /// The registration is gone.
     Removed,
+    /// Its state is another.
+    Moved,
 }
 
 /// A change that is durable and visible in DNS.
@@ -133,10 +143,22 @@ impl Directory {
     ///
     /// [`OpenError`]: the file is damaged, newer than this program, in use, or does not fit the zones. It is left alone.
     pub fn open(data_dir: &Path, settings: Settings, statics: Vec<StaticZone>) -> Result<Self, OpenError> {
-        // A clock before 1970 counts as 1970.
-        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Self::open_under(data_dir, settings, statics, Conditions::default())
+    }
+
+    /// [`open`](Self::open) under other conditions.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_under(
+        data_dir: &Path,
+        settings: Settings,
+        statics: Vec<StaticZone>,
+        conditions: Conditions,
+    ) -> Result<Self, OpenError> {
         let backend = SqliteBackend::open(data_dir)?;
-        Self::open_with(Arc::new(backend), &data_dir.join(DATABASE), settings, statics, Arc::new(now))
+        Self::open_with(Arc::new(backend), &data_dir.join(DATABASE), settings, statics, conditions)
     }
 
     /// [`open`](Self::open) over any backend, with a clock of the caller's. `place` names the store in errors.
@@ -149,14 +171,18 @@ impl Directory {
         place: &Path,
         settings: Settings,
         statics: Vec<StaticZone>,
-        clock: Clock,
+        conditions: impl Into<Conditions>,
     ) -> Result<Self, OpenError> {
-        let opened = open::load(&*backend, place, settings, statics, clock())?;
+        let Conditions { clock, monotonic, leases: times, walks } = conditions.into();
+        let opened = open::load(&*backend, place, settings, statics, clock(), times)?;
         let live = opened.live;
         let keyring = Arc::new(Keyring::new(opened.tokens));
         let health = Arc::new(Health::default());
         let counters = Arc::new(Counters::default());
         let keeping = Arc::new(Keeping::default());
+        let leases = Arc::new(opened.leases);
+        let held = Arc::new(RwLock::new(opened.held));
+        let (last, changes) = watch::channel(opened.serial);
         let (commands, waiting) = mpsc::channel(MAX_WAITING);
         let (running, done) = watch::channel(());
         let writer = Writer {
@@ -165,8 +191,13 @@ impl Directory {
             keyring: Arc::clone(&keyring),
             health: Arc::clone(&health),
             counters: Arc::clone(&counters),
+            leases: Arc::clone(&leases),
+            held: Arc::clone(&held),
+            last,
+            seen: (clock(), monotonic()),
             clock: Arc::clone(&clock),
             keeping: Arc::clone(&keeping),
+            monotonic,
             serial: opened.serial,
             states: opened.states,
         };
@@ -178,10 +209,17 @@ impl Directory {
             .name("tandem-writer".into())
             .spawn(work)
             .map_err(|error| OpenError::Io { file: place.into(), source: Box::new(error) })?;
+        if walks {
+            walker::start(commands.downgrade())
+                .map_err(|error| OpenError::Io { file: place.into(), source: Box::new(error) })?;
+        }
         let inner = Inner {
             commands: Some(commands),
             backend,
             keyring,
+            leases,
+            held,
+            changes,
             health,
             counters,
             clock,
@@ -206,8 +244,7 @@ impl Directory {
     ///
     /// [`RegisterError`]; nothing changed, except that after `Directory(Timeout)` the change may yet happen.
     pub async fn register(&self, node: Node, must: Precondition, by: &Actor) -> Result<Receipt, RegisterError> {
-        let (node, by) = (Box::new(node), by.token_id.clone());
-        self.inner.ask(COMMIT_WAIT, |answer| Command::Register { node, must, by, answer }).await
+        self.register_in(NodeState::Active, node, must, by).await
     }
 
     /// What [`register`](Self::register) would do now: its records, and what stands in the way. Writes nothing.
@@ -217,17 +254,20 @@ impl Directory {
     /// As [`register`](Self::register).
     pub async fn rehearse(&self, node: &Node, must: Precondition) -> Result<(Effect, Vec<Record>), RegisterError> {
         let current = self.node(node.domain()).await.map_err(|ReadError(error)| DirectoryError::Storage(error))?;
+        // Of a tombstone nothing is left but the name.
+        let current = current.filter(|current| current.standing.state != NodeState::Tombstone);
         let revision = current.as_ref().map(|current| current.revision);
         if !must.holds(revision) {
             return Err(RegisterError::Stale(revision));
         }
         let effect = match current {
             None => Effect::Created,
-            Some(registered) if registered.node == *node => Effect::Unchanged,
+            Some(registered) if registered.node == *node && !registered.lost_its_lease() => Effect::Unchanged,
             Some(_) => Effect::Replaced,
         };
         let zones = self.live.load();
-        let conflicts = if effect == Effect::Unchanged { Vec::new() } else { zones.check(node) };
+        let held = self.inner.held.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let conflicts = if effect == Effect::Unchanged { Vec::new() } else { conflicts(&zones, &held, node) };
         if !conflicts.is_empty() {
             return Err(RegisterError::Conflicts(conflicts));
         }
@@ -248,7 +288,7 @@ impl Directory {
         must: Precondition,
         by: &Actor,
     ) -> Result<Receipt, DeregisterError> {
-        let (domain, by) = (domain.clone(), by.token_id.clone());
+        let (domain, by) = (domain.clone(), by.clone());
         self.inner.ask(COMMIT_WAIT, |answer| Command::Deregister { domain, must, by, answer }).await
     }
 
@@ -259,7 +299,9 @@ impl Directory {
     /// [`ReadError`] when the store cannot be read.
     pub async fn node(&self, domain: &DomainName) -> Result<Option<Registered>, ReadError> {
         let domain = domain.clone();
-        self.inner.read(move |backend| backend.node(&domain)).await
+        let mut found = self.inner.read(move |backend| backend.node(&domain)).await?;
+        found.iter_mut().for_each(|registered| self.with_lease(registered));
+        Ok(found)
     }
 
     /// Registrations in canonical name order (RFC 4034 6.1), from the first behind `after`; at most `limit`.
@@ -268,8 +310,7 @@ impl Directory {
     ///
     /// [`ReadError`] when the store cannot be read.
     pub async fn list(&self, after: Option<&DomainName>, limit: usize) -> Result<Vec<Registered>, ReadError> {
-        let after = after.cloned();
-        self.inner.read(move |backend| backend.list(after.as_ref(), limit)).await
+        self.list_in(None, after, limit).await
     }
 
     /// Serves other static zones: all of them or, on any error, the old ones.
@@ -385,6 +426,11 @@ struct Inner {
     commands: Option<mpsc::Sender<Command>>,
     backend: Arc<dyn Backend>,
     keyring: Arc<Keyring>,
+    leases: Arc<Leases>,
+    /// Nodes that no zone shows.
+    held: Arc<RwLock<Zones>>,
+    /// The last serial that is durable.
+    changes: watch::Receiver<u64>,
     health: Arc<Health>,
     counters: Arc<Counters>,
     clock: Clock,

@@ -6,6 +6,7 @@ use tandem_zone::{BuildError, Conflict};
 
 use crate::backend::BackendError;
 use crate::document::DocumentError;
+use crate::state::{MAX_REASON, NodeState, Refusal};
 
 /// The store did not do its part.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,46 @@ pub enum DeregisterError {
     /// The precondition is false; the revision now.
     #[error("the registration is not in the state that the request demands")]
     Stale(Option<u64>),
+    /// An admin put the node where it is: only an admin removes it.
+    #[error("an admin has made the node {0}: only an admin may remove it")]
+    Held(NodeState),
+    /// The store failed.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
+/// Why a node's state was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ActError {
+    /// No such registration.
+    #[error("no node is registered at this domain")]
+    NotFound,
+    /// The precondition is false; the revision now.
+    #[error("the registration is not in the state that the request demands")]
+    Stale(Option<u64>),
+    /// Not from the state that the node is in, or not by this caller.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The reason is too long, or has control characters.
+    #[error("a reason has 1 to {MAX_REASON} octets and no control characters")]
+    Reason,
+    /// It does not fit what is served any more.
+    #[error("the node does not fit what is served")]
+    Conflicts(Vec<Conflict>),
+    /// The store failed.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
+/// Why a lease was not renewed.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    /// No such registration, or only its name is held: register again.
+    #[error("no node is registered at this domain")]
+    NotFound,
+    /// It was withdrawn, and does not fit what is served any more.
+    #[error("the node does not fit what is served")]
+    Conflicts(Vec<Conflict>),
     /// The store failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),

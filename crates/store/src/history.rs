@@ -29,9 +29,14 @@ pub(crate) fn rebuild(backend: &dyn Backend, current: Zones) -> History {
 fn undo(history: &mut History, entry: &JournalEntry) -> bool {
     let subject = || DomainName::parse(&entry.subject).ok();
     match entry.kind {
-        JournalKind::Register | JournalKind::Deregister => {
+        JournalKind::Register | JournalKind::Deregister | JournalKind::ChangeState => {
+            let (before, after) = (entry.shown_before(), entry.shown_after());
+            if before.is_none() && after.is_none() {
+                // DNS showed nothing of it.
+                return true;
+            }
             let (Some(domain), Some(serials)) = (subject(), &entry.zones) else { return false };
-            let (before, after) = (entry.before.as_ref(), entry.after.as_ref());
+            let (before, after) = (before.as_ref(), after.as_ref());
             history.undo(&PastStep { serial: soa_serial(entry.serial), domain: &domain, before, after, serials })
         }
         JournalKind::ServeZone | JournalKind::DropZone => {

@@ -2,10 +2,11 @@
 //!
 //! [`Directory`] is the way in: it checks a change against what is served, makes it durable, publishes it to
 //! [`tandem_zone::Live`], and only then says so. Backends implement [`Backend`]; SQLite is the one built here.
-//! Reading order: [`directory`], `writer`, `serial`, `history`, [`backend`], [`sqlite`].
+//! Reading order: [`directory`], [`state`], [`lease`], `writer`, `serial`, `history`, [`backend`], [`sqlite`].
 
 mod admin_token;
 pub mod backend;
+pub mod conditions;
 pub mod directory;
 mod document;
 pub mod error;
@@ -14,17 +15,25 @@ mod history;
 mod journal;
 mod key;
 mod keyring;
+pub mod lease;
 mod open;
 mod serial;
 pub mod sqlite;
+pub mod state;
 pub mod stats;
 pub mod token;
+mod walker;
 mod writer;
 
 pub use backend::Backend;
-pub use directory::{Clock, Directory, Effect, Precondition, Receipt, Registered, ReloadReport};
+pub use conditions::{Clock, Conditions};
+pub use directory::{Directory, Effect, Precondition, Receipt, Registered, ReloadReport};
 pub use document::DocumentError;
-pub use error::{DeregisterError, DirectoryError, OpenError, ReadError, RegisterError, ReloadError};
+pub use error::{
+    ActError, DeregisterError, DirectoryError, OpenError, ReadError, RegisterError, ReloadError, RenewError,
+};
+pub use lease::{Lease, LeaseTimes};
 pub use sqlite::SqliteBackend;
+pub use state::{Action, NodeIdentity, NodeState, Refusal, Standing};
 pub use stats::StoreStats;
 pub use token::{Actor, NewToken, Scope, TokenError, TokenInfo, TokenSecret};

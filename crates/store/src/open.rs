@@ -8,6 +8,8 @@ use tandem_zone::{BuildError, Change, Live, Settings, Zones};
 
 use crate::backend::{Backend, Batch, StoredToken, ZoneState};
 use crate::error::OpenError;
+use crate::lease::{LeaseTimes, Leases};
+use crate::state::{NodeState, shown};
 use crate::{history, serial};
 
 /// Registrations laid over the zones at a time: bounds the memory that loading takes.
@@ -18,6 +20,9 @@ const WHILE_LOADING: Serial = Serial::new(1);
 /// What [`load`] gives.
 pub(crate) struct Opened {
     pub(crate) live: Live,
+    /// The nodes that no zone shows: their names and numbers are held.
+    pub(crate) held: Zones,
+    pub(crate) leases: Leases,
     pub(crate) serial: u64,
     pub(crate) states: Vec<ZoneState>,
     pub(crate) tokens: Vec<StoredToken>,
@@ -30,15 +35,26 @@ pub(crate) fn load(
     settings: Settings,
     statics: Vec<StaticZone>,
     now: u64,
+    times: LeaseTimes,
 ) -> Result<Opened, OpenError> {
     let failed = |error| OpenError::from_backend(place, error);
     let loaded = backend.load().map_err(failed)?;
     let offers = serial::offers(&settings, &statics);
     let mut zones = Zones::new(settings, statics, WHILE_LOADING).map_err(OpenError::Zones)?;
+    let mut held = zones.without_nodes();
+    let mut leases = Leases::new(times, now);
     let mut chunk = Vec::with_capacity(CHUNK);
     backend
         .load_nodes(&mut |registered| {
-            chunk.push(Change::Put(Box::new(registered.node)));
+            let (node, standing) = (registered.node, registered.standing);
+            leases.load(node.domain(), standing.state, standing.since, standing.lease_until, times.lease_of(&node));
+            match standing.state {
+                NodeState::Active => chunk.push(Change::Put(Box::new(node))),
+                state => match shown(&node, state) {
+                    Some(shown) => chunk.push(Change::Put(Box::new(shown.into_owned()))),
+                    None => held = held.with(&[Change::Put(Box::new(node))], WHILE_LOADING),
+                },
+            }
             if chunk.len() == CHUNK {
                 zones = zones.with(&chunk, WHILE_LOADING);
                 chunk.clear();
@@ -46,6 +62,7 @@ pub(crate) fn load(
         })
         .map_err(failed)?;
     zones = zones.with(&chunk, WHILE_LOADING);
+    leases.loaded();
 
     let plan = serial::plan(loaded.serial, &loaded.zones, &offers, zones.node_count() > 0);
     if plan.recheck {
@@ -65,12 +82,14 @@ pub(crate) fn load(
     let (nodes, history) = (zones.node_count(), history::rebuild(backend, zones));
     tracing::info!(
         nodes,
+        held = held.node_count(),
         zones = plan.states.len(),
         serial = plan.serial,
         versions_before = history.len(),
         "directory opened"
     );
-    Ok(Opened { live: history.into_live(), serial: plan.serial, states: plan.states, tokens: loaded.tokens })
+    let (serial, states, tokens) = (plan.serial, plan.states, loaded.tokens);
+    Ok(Opened { live: history.into_live(), held, leases, serial, states, tokens })
 }
 
 /// Whether every registration fits zones that have changed since it was made.
@@ -79,6 +98,7 @@ fn check_nodes(backend: &dyn Backend, place: &Path, zones: &Zones) -> Result<(),
     backend
         .load_nodes(&mut |registered| {
             if first.is_none()
+                && registered.standing.state.is_shown()
                 && let Some(conflict) = zones.collisions_of(&registered.node).into_iter().next()
             {
                 let domain = registered.node.domain().clone();

@@ -20,6 +20,7 @@ use self::checkpoint::Checkpointer;
 use crate::backend::{Backend, BackendError, Batch, JournalEntry, Loaded};
 use crate::directory::Registered;
 use crate::error::OpenError;
+use crate::state::NodeState;
 
 pub(crate) use self::file::{DATABASE, io_error, remove, sync_directory};
 
@@ -138,8 +139,24 @@ impl Backend for SqliteBackend {
         self.read(|connection| row::node(connection, domain))
     }
 
-    fn list(&self, after: Option<&DomainName>, limit: usize) -> Result<Vec<Registered>, BackendError> {
-        self.read(|connection| row::list(connection, after, limit))
+    fn renew(&self, leases: &[(DomainName, u64)]) -> Result<(), BackendError> {
+        let mut guard = lock(&self.writer);
+        let writer = guard.as_mut().ok_or(BackendError::Closed)?;
+        self.checkpointer.before_commit(writer);
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        row::renew(&transaction, leases)?;
+        transaction.commit()?;
+        self.checkpointer.after_commit(leases.len());
+        Ok(())
+    }
+
+    fn list(
+        &self,
+        after: Option<&DomainName>,
+        state: Option<NodeState>,
+        limit: usize,
+    ) -> Result<Vec<Registered>, BackendError> {
+        self.read(|connection| row::list(connection, after, state, limit))
     }
 
     fn journal(&self, after: u64, limit: usize) -> Result<Vec<JournalEntry>, BackendError> {
@@ -156,6 +173,10 @@ impl Backend for SqliteBackend {
         let gone = journal::trim(writer, before, keep, most)?;
         self.checkpointer.after_commit(gone);
         Ok(gone)
+    }
+
+    fn oldest_entry(&self) -> Result<Option<u64>, BackendError> {
+        self.read(journal::oldest)
     }
 
     fn probe(&self) -> Result<(), BackendError> {
@@ -236,6 +257,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::backend::{Act, Step};
+    use crate::state::Standing;
     use std::num::NonZeroU16;
     use std::time::Instant;
     use tandem_model::{Node, NodeParts, Target};
@@ -247,7 +269,8 @@ mod tests {
         let mut parts =
             NodeParts::new(domain, vec![Target { host, port, priority: 0, weight: 0, addresses: Vec::new() }]);
         parts.contact = Some("x".repeat(200).into());
-        Registered { node: Node::new(parts).unwrap(), revision, created: 1, updated: 2 }
+        let standing = Standing::begin(NodeState::Active, 2, 3);
+        Registered { node: Node::new(parts).unwrap(), revision, created: 1, updated: 2, standing, identity: None }
     }
 
     /// Registers `count` nodes behind the serial kept.
@@ -256,7 +279,7 @@ mod tests {
         let first = after.unwrap_or(0) + 1;
         let step = |serial| {
             let now = registered(&format!("n{serial}.test"), serial);
-            Step { serial, by: None, act: Act::Register { before: None, now }, zones: Vec::new() }
+            Step { serial, by: None, act: Act::Register { before: None, old: None, now }, zones: Vec::new() }
         };
         let steps = (first..first + count).map(step).collect();
         Batch { after, serial: first + count - 1, time: 3, steps, touched: Vec::new() }
@@ -273,13 +296,13 @@ mod tests {
             guard.as_ref().unwrap().query_row(&set, [], |row| row.get::<_, i64>(0)).unwrap();
         };
         limit_pages(1);
-        let before = backend.list(None, 999).unwrap();
+        let before = backend.list(None, None, 999).unwrap();
         let error = backend.commit(&batch(&backend, 500)).unwrap_err();
         assert!(matches!(error, BackendError::Unavailable(_)), "{error:?}");
-        assert_eq!((backend.list(None, 999).unwrap(), backend.load().unwrap().serial), (before, Some(3)));
+        assert_eq!((backend.list(None, None, 999).unwrap(), backend.load().unwrap().serial), (before, Some(3)));
         limit_pages(1 << 30);
         backend.commit(&batch(&backend, 500)).unwrap();
-        assert_eq!(backend.list(None, 999).unwrap().len(), 503);
+        assert_eq!(backend.list(None, None, 999).unwrap().len(), 503);
     }
 
     #[test]
@@ -305,7 +328,7 @@ mod tests {
         let (first, second) = (batch(&backend, 1), batch(&backend, 2));
         backend.commit(&first).unwrap();
         assert!(matches!(backend.commit(&second), Err(BackendError::Overtaken)));
-        assert_eq!(backend.list(None, 9).unwrap().len(), 1);
+        assert_eq!(backend.list(None, None, 9).unwrap().len(), 1);
     }
 
     #[test]

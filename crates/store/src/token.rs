@@ -47,6 +47,14 @@ pub struct Actor {
     pub scope: Scope,
 }
 
+impl Actor {
+    /// Whether it may do everything.
+    #[must_use]
+    pub const fn is_admin(&self) -> bool {
+        matches!(self.scope, Scope::Admin)
+    }
+}
+
 /// A token to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewToken {

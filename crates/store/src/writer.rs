@@ -2,26 +2,31 @@
 //!
 //! A change is decided against the version that holds all earlier changes of its batch, so that batching cannot be
 //! seen. The batch becomes durable in one commit; if that fails, the version being built is thrown away and everybody
-//! in the batch is told. Start at [`Writer::run`].
+//! in the batch is told. Start at [`Writer::run`]; what moves a registration through its states is in `life`.
+
+mod life;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use tandem_model::{DomainName, Node, Serial};
 use tandem_zone::master::StaticZone;
-use tandem_zone::{Change, Live, Zones};
-use tokio::sync::{mpsc, oneshot};
+use tandem_zone::{Change, Conflict, Live, Zones};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::backend::{Act, Backend, BackendError, Batch, Step, StoredToken, ZoneState};
-use crate::directory::{Clock, Effect, Precondition, Receipt, Registered, ReloadReport};
-use crate::error::{DeregisterError, DirectoryError, RegisterError, ReloadError};
+use crate::conditions::Clock;
+use crate::directory::{Effect, Precondition, Receipt, Registered, ReloadReport};
+use crate::error::{ActError, DeregisterError, DirectoryError, RegisterError, ReloadError, RenewError};
 use crate::health::Health;
 use crate::journal::Keeping;
 use crate::keyring::Keyring;
+use crate::lease::{Due, Lease, Leases};
 use crate::serial;
+use crate::state::{Action, NodeState, Standing};
 use crate::stats::Counters;
-use crate::token::{self, MAX_TOKENS, NewToken, TokenError, TokenInfo, TokenSecret};
+use crate::token::{self, Actor, MAX_TOKENS, NewToken, TokenError, TokenInfo, TokenSecret};
 
 /// Most changes in one commit: enough that the disk's sync is no longer what costs, few enough to keep a batch short.
 const MAX_BATCH: usize = 64;
@@ -32,9 +37,22 @@ type Answer<T, E> = oneshot::Sender<Result<T, E>>;
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Register a node.
-    Register { node: Box<Node>, must: Precondition, by: String, answer: Answer<Receipt, RegisterError> },
+    Register {
+        node: Box<Node>,
+        /// The state that a new registration begins in.
+        start: NodeState,
+        must: Precondition,
+        by: String,
+        answer: Answer<Receipt, RegisterError>,
+    },
     /// Withdraw a node.
-    Deregister { domain: DomainName, must: Precondition, by: String, answer: Answer<Receipt, DeregisterError> },
+    Deregister { domain: DomainName, must: Precondition, by: Actor, answer: Answer<Receipt, DeregisterError> },
+    /// Bring back a node that lost its lease.
+    Return { domain: DomainName, by: String, answer: Answer<Lease, RenewError> },
+    /// Do what a person wants done to a node.
+    Act { request: Box<ActRequest>, answer: Answer<Receipt, ActError> },
+    /// Look at the leases; answers whether there is more to do at once.
+    Walk { answer: Option<Answer<bool, DirectoryError>> },
     /// Make a token.
     IssueToken { new: NewToken, by: Option<String>, answer: Answer<(TokenInfo, TokenSecret), TokenError> },
     /// End a token.
@@ -47,6 +65,16 @@ pub(crate) enum Command {
     Shutdown,
 }
 
+/// An action on a node.
+#[derive(Debug)]
+pub(crate) struct ActRequest {
+    pub(crate) domain: DomainName,
+    pub(crate) action: Action,
+    pub(crate) reason: Option<Box<str>>,
+    pub(crate) must: Precondition,
+    pub(crate) by: Actor,
+}
+
 /// What the thread owns.
 pub(crate) struct Writer<B: ?Sized> {
     pub(crate) backend: Arc<B>,
@@ -56,6 +84,15 @@ pub(crate) struct Writer<B: ?Sized> {
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
     pub(crate) keeping: Arc<Keeping>,
+    /// Seconds that nobody sets.
+    pub(crate) monotonic: Clock,
+    /// Both clocks at the last walk.
+    pub(crate) seen: (u64, u64),
+    pub(crate) leases: Arc<Leases>,
+    /// Nodes that no zone shows; only this thread writes it.
+    pub(crate) held: Arc<RwLock<Zones>>,
+    /// Tells that changes are durable.
+    pub(crate) last: watch::Sender<u64>,
     /// The last serial taken.
     pub(crate) serial: u64,
     /// The zones served, as they are kept.
@@ -69,13 +106,31 @@ type Reply = Box<dyn FnOnce(Option<&Arc<BackendError>>) + Send>;
 struct Staged {
     /// The version with them.
     zones: Zones,
+    /// The nodes that no zone shows, with them.
+    held: Zones,
+    /// Whether DNS shows any of them.
+    shows: bool,
     /// The last serial they took.
     serial: u64,
     time: u64,
     steps: Vec<Step>,
     /// The registrations they leave; `None` withdrawn.
     nodes: HashMap<DomainName, Option<Registered>>,
+    /// Leases that begin, or end with their registration.
+    leases: Vec<LeaseChange>,
+    /// What time moved.
+    due: Vec<Due>,
     replies: Vec<Reply>,
+}
+
+/// What a change does to a lease, once it is durable.
+enum LeaseChange {
+    /// The registration's state, the time that goes with it, and the lease's length.
+    Set(DomainName, NodeState, u64, u32),
+    /// It begins anew; nothing else changed.
+    Renew(DomainName),
+    /// The registration is gone.
+    Remove(DomainName),
 }
 
 impl<B: Backend + ?Sized> Writer<B> {
@@ -89,9 +144,11 @@ impl<B: Backend + ?Sized> Writer<B> {
                 staged = self.handle(command, staged, &mut commands);
                 next = if staged.replies.len() < MAX_BATCH { commands.try_recv().ok() } else { None };
             }
-            self.finish(staged);
+            // The caller has been told.
+            let _ = self.finish(staged);
             self.trim_journal(&commands);
         }
+        self.write_leases(usize::MAX);
         self.backend.close();
     }
 
@@ -113,10 +170,14 @@ impl<B: Backend + ?Sized> Writer<B> {
     fn begin(&self) -> Staged {
         Staged {
             zones: Zones::clone(&self.live.load()),
+            held: self.held.read().unwrap_or_else(PoisonError::into_inner).clone(),
+            shows: false,
             serial: self.serial,
             time: (self.clock)(),
             steps: Vec::new(),
             nodes: HashMap::new(),
+            leases: Vec::new(),
+            due: Vec::new(),
             replies: Vec::new(),
         }
     }
@@ -127,28 +188,49 @@ impl<B: Backend + ?Sized> Writer<B> {
             // Nobody waits for the answer any more, and nothing was promised.
             Command::Register { answer, .. } if answer.is_closed() => staged,
             Command::Deregister { answer, .. } if answer.is_closed() => staged,
-            Command::Register { node, must, by, answer } => {
-                let result = self.register(&mut staged, *node, &must, by);
+            Command::Act { answer, .. } if answer.is_closed() => staged,
+            Command::Return { answer, .. } if answer.is_closed() => staged,
+            Command::Act { request, answer } => {
+                let result = self.act(&mut staged, *request);
+                staged.replies.push(reply(answer, result));
+                staged
+            }
+            Command::Return { domain, by, answer } => {
+                let result = self.give_back(&mut staged, &domain, by);
+                staged.replies.push(reply(answer, result));
+                staged
+            }
+            Command::Walk { answer } => {
+                // A failure concerns each of them alone.
+                let _ = self.finish(staged);
+                let result = self.walk();
+                if let Some(answer) = answer {
+                    let _ = answer.send(result);
+                }
+                self.begin()
+            }
+            Command::Register { node, start, must, by, answer } => {
+                let result = self.register(&mut staged, *node, start, &must, by);
                 staged.replies.push(reply(answer, result));
                 staged
             }
             Command::Deregister { domain, must, by, answer } => {
-                let result = self.deregister(&mut staged, &domain, &must, by);
+                let result = self.deregister(&mut staged, &domain, &must, &by);
                 staged.replies.push(reply(answer, result));
                 staged
             }
             Command::IssueToken { new, by, answer } => {
-                self.finish(staged);
+                let _ = self.finish(staged);
                 let _ = answer.send(self.issue_token(new, by));
                 self.begin()
             }
             Command::RevokeToken { id, by, answer } => {
-                self.finish(staged);
+                let _ = self.finish(staged);
                 let _ = answer.send(self.revoke_token(&id, by));
                 self.begin()
             }
             Command::Reload { statics, answer } => {
-                self.finish(staged);
+                let _ = self.finish(staged);
                 let result = self.reload(statics);
                 if result.is_err() {
                     self.counters.refused_reload();
@@ -157,7 +239,7 @@ impl<B: Backend + ?Sized> Writer<B> {
                 self.begin()
             }
             Command::Probe { answer } => {
-                self.finish(staged);
+                let _ = self.finish(staged);
                 if self.health.known().is_none() {
                     self.health.learn(self.backend.probe().is_ok());
                 }
@@ -182,31 +264,51 @@ impl<B: Backend + ?Sized> Writer<B> {
         &self,
         staged: &mut Staged,
         node: Node,
+        start: NodeState,
         must: &Precondition,
         by: String,
     ) -> Result<Receipt, RegisterError> {
-        let current = self.current(staged, node.domain())?;
-        let revision = current.as_ref().map(|current| current.revision);
+        let there = self.current(staged, node.domain())?;
+        // Of a tombstone nothing is left but the name.
+        let current = there.as_ref().filter(|there| there.standing.state != NodeState::Tombstone);
+        let revision = current.map(|current| current.revision);
         if !must.holds(revision) {
             return Err(RegisterError::Stale(revision));
         }
-        let (effect, before, created) = match current {
-            Some(registered) if registered.node == node => {
-                let serial = serial::soa_serial(registered.revision);
-                // API-35: the same again has no second effect.
-                return Ok(Receipt { effect: Effect::Unchanged, serial, registered });
+        let lease = self.leases.times.lease_of(&node);
+        let until = staged.time + u64::from(lease);
+        let standing = match current {
+            // What was put somewhere by hand, or waits, stays there.
+            Some(current) if current.standing.state != NodeState::Active && !current.lost_its_lease() => {
+                Standing { lease_until: until, ..current.standing.clone() }
             }
-            Some(registered) => (Effect::Replaced, Some(registered.node), registered.created),
-            None => (Effect::Created, None, staged.time),
+            Some(current) if current.standing.state == NodeState::Active => {
+                Standing { lease_until: until, ..current.standing.clone() }
+            }
+            Some(_) => Standing::begin(NodeState::Active, staged.time, until),
+            None => Standing::begin(if there.is_some() { NodeState::Active } else { start }, staged.time, until),
         };
-        let conflicts = staged.zones.check(&node);
+        if let Some(current) = current.filter(|c| c.node == node && c.standing.state == standing.state) {
+            // API-35: the same again has no second effect but on the lease.
+            staged.leases.push(LeaseChange::Renew(node.domain().clone()));
+            let serial = serial::soa_serial(current.revision);
+            let registered = Registered { standing, ..current.clone() };
+            return Ok(Receipt { effect: Effect::Unchanged, serial, registered });
+        }
+        let (effect, created) = current.map_or((Effect::Created, staged.time), |c| (Effect::Replaced, c.created));
+        let conflicts = conflicts(&staged.zones, &staged.held, &node);
         if !conflicts.is_empty() {
             return Err(RegisterError::Conflicts(conflicts));
         }
-        let registered = Registered { node, revision: staged.serial + 1, created, updated: staged.time };
-        let change = Change::Put(Box::new(registered.node.clone()));
-        staged.take(change, Act::Register { before, now: registered.clone() }, by);
-        staged.nodes.insert(registered.node.domain().clone(), Some(registered.clone()));
+        let identity = current.and_then(|current| current.identity.clone());
+        let registered =
+            Registered { node, revision: staged.serial + 1, created, updated: staged.time, standing, identity };
+        let act = Act::Register {
+            before: current.map(|current| current.node.clone()),
+            old: there.as_ref().map(|there| there.standing.state),
+            now: registered.clone(),
+        };
+        staged.take(there.as_ref(), Some(&registered), act, Some(by), lease);
         Ok(Receipt { effect, serial: serial::soa_serial(registered.revision), registered })
     }
 
@@ -215,32 +317,58 @@ impl<B: Backend + ?Sized> Writer<B> {
         staged: &mut Staged,
         domain: &DomainName,
         must: &Precondition,
-        by: String,
+        by: &Actor,
     ) -> Result<Receipt, DeregisterError> {
-        // API-17, API-T10: that nothing is there wins over the precondition.
-        let current = self.current(staged, domain)?.ok_or(DeregisterError::NotFound)?;
+        // API-17, API-T10: that nothing is there wins over the precondition. A tombstone is the admins' business.
+        let is_for = |there: &Registered| by.is_admin() || there.standing.state != NodeState::Tombstone;
+        let current = self.current(staged, domain)?.filter(is_for).ok_or(DeregisterError::NotFound)?;
         if !must.holds(Some(current.revision)) {
             return Err(DeregisterError::Stale(Some(current.revision)));
         }
-        staged.take(Change::Remove(domain.clone()), Act::Deregister { before: current.node.clone() }, by);
-        staged.nodes.insert(domain.clone(), None);
+        let standing = &current.standing;
+        if standing.by_admin && standing.state.is_held() && !by.is_admin() {
+            // Otherwise it would be registered anew, and so restored.
+            return Err(DeregisterError::Held(standing.state));
+        }
+        let act = Act::Deregister { before: current.node.clone(), old: standing.state, reason: None };
+        staged.take(Some(&current), None, act, Some(by.token_id.clone()), 0);
         Ok(Receipt { effect: Effect::Removed, serial: serial::soa_serial(staged.serial), registered: current })
     }
 
     /// Makes what is staged durable, publishes it, and answers.
-    fn finish(&mut self, staged: Staged) {
+    fn finish(&mut self, staged: Staged) -> Result<(), Arc<BackendError>> {
         let mut failure = None;
         if !staged.steps.is_empty() {
             let touched = touched(&self.live.load(), &staged.zones, staged.serial);
             match self.commit(staged.serial, staged.time, staged.steps, touched) {
-                // Each step's version knows its own change only.
-                Ok(()) => self.publish(staged.zones.after_changes_of(staged.nodes.into_keys())),
+                Ok(()) => {
+                    if staged.shows {
+                        // Each step's version knows its own change only.
+                        self.publish(staged.zones.after_changes_of(staged.nodes.into_keys()));
+                    }
+                    *self.held.write().unwrap_or_else(PoisonError::into_inner) = staged.held;
+                }
                 Err(error) => failure = Some(Arc::new(error)),
             }
+        }
+        if failure.is_some() {
+            staged.due.iter().for_each(|due| self.leases.undo(due));
+        } else {
+            for change in staged.leases {
+                match change {
+                    LeaseChange::Set(domain, state, at, lease) => self.leases.set(&domain, state, at, lease),
+                    LeaseChange::Renew(domain) => {
+                        self.leases.renew(&domain, staged.time);
+                    }
+                    LeaseChange::Remove(domain) => self.leases.remove(&domain),
+                }
+            }
+            self.last.send_if_modified(|last| std::mem::replace(last, self.serial) != self.serial);
         }
         for reply in staged.replies {
             reply(failure.as_ref());
         }
+        failure.map_or(Ok(()), Err)
     }
 
     /// Writes a batch; on success the counter and the zones' states are those of the batch.
@@ -330,13 +458,18 @@ impl<B: Backend + ?Sized> Writer<B> {
         let plan = serial::plan(Some(self.serial), &self.states, &offers, zones.node_count() > 0);
         let next = zones.with_statics(statics, serial::soa_serial(plan.serial)).map_err(ReloadError::Zones)?;
         let next = next.with_serials(|apex| plan.serial_of(apex));
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let held = held.moved_to(next.iter().map(|zone| zone.statics().clone()).collect(), WHILE_HELD);
+        let held = held.map_err(ReloadError::Zones)?;
         if !plan.steps.is_empty() {
             let now = (self.clock)();
             self.commit(plan.serial, now, plan.steps, Vec::new())
                 .map_err(|error| ReloadError::Directory(storage(&Arc::new(error))))?;
         }
         self.states = plan.states;
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = held;
         self.publish(next);
+        self.last.send_replace(self.serial);
         let report = plan.report;
         tracing::info!(changed = ?report.changed, added = ?report.added, removed = ?report.removed, "zones reloaded");
         Ok(report)
@@ -352,17 +485,69 @@ fn touched(before: &Zones, after: &Zones, last: u64) -> Vec<(DomainName, u64)> {
     pairs.map(|(_, after)| (after.apex().clone(), whole(after.serial()))).collect()
 }
 
-impl Staged {
-    /// Takes the next serial for a change that has been decided.
-    fn take(&mut self, change: Change, act: Act, by: String) {
-        self.serial += 1;
-        let next = self.zones.with(&[change], serial::soa_serial(self.serial));
-        let pairs = self.zones.iter().zip(next.iter()).filter(|(before, next)| before.serial() != next.serial());
-        let zones = pairs.map(|(before, _)| (before.apex().clone(), before.serial())).collect();
-        self.zones = next;
-        self.steps.push(Step { serial: self.serial, by: Some(by), act, zones });
+/// Everything that stands in the way of registering `node`: what is served, and what is held for nodes that no zone shows.
+pub(crate) fn conflicts(zones: &Zones, held: &Zones, node: &Node) -> Vec<Conflict> {
+    let found = zones.check(node);
+    if !found.is_empty() || held.node_count() == 0 {
+        return found;
+    }
+    // Without itself, which would stand before others.
+    held.with(&[Change::Remove(node.domain().clone())], WHILE_HELD).collisions_of(node)
+}
+
+impl Registered {
+    /// Whether only time keeps it from being served.
+    pub(crate) const fn lost_its_lease(&self) -> bool {
+        matches!(self.standing.state, NodeState::Stale | NodeState::Withdrawn)
     }
 }
+
+impl Staged {
+    /// Takes the next serial for a change that has been decided: from `before` to `after`, whose lease has this length.
+    fn take(
+        &mut self,
+        before: Option<&Registered>,
+        after: Option<&Registered>,
+        act: Act,
+        by: Option<String>,
+        lease: u32,
+    ) {
+        self.serial += 1;
+        let domain = after.or(before).expect("a change has a registration before or after it").node.domain().clone();
+        let remove = || Change::Remove(domain.clone());
+        let was_shown = before.is_some_and(|before| before.standing.state.is_shown());
+        let shown = after.and_then(Registered::shown);
+        let change = match shown {
+            Some(node) => Some(Change::Put(Box::new(node.into_owned()))),
+            None => was_shown.then(remove),
+        };
+        let mut zones = Vec::new();
+        if let Some(change) = change {
+            self.shows = true;
+            let next = self.zones.with(&[change], serial::soa_serial(self.serial));
+            let pairs = self.zones.iter().zip(next.iter()).filter(|(before, next)| before.serial() != next.serial());
+            zones = pairs.map(|(before, _)| (before.apex().clone(), before.serial())).collect();
+            self.zones = next;
+        }
+        let was_held = before.is_some() && !was_shown;
+        let held = match after.filter(|after| !after.standing.state.is_shown()) {
+            Some(after) => Some(Change::Put(Box::new(after.node.clone()))),
+            None => was_held.then(remove),
+        };
+        if let Some(change) = held {
+            self.held = self.held.with(&[change], WHILE_HELD);
+        }
+        self.leases.push(match after.map(|after| &after.standing) {
+            Some(standing) => LeaseChange::Set(domain.clone(), standing.state, standing.time(), lease),
+            None => LeaseChange::Remove(domain.clone()),
+        });
+        self.nodes.insert(domain, after.cloned());
+        self.steps.push(Step { serial: self.serial, by, act, zones });
+    }
+}
+
+/// Any serial: nobody asks for those of nodes that no zone shows.
+const WHILE_HELD: Serial = Serial::new(1);
 
 /// A reply that waits for the commit. When that fails nobody's answer stands: it may rest on a change that is gone.
 fn reply<T: Send + 'static, E: From<DirectoryError> + Send + 'static>(

@@ -92,6 +92,13 @@ impl QueryName {
         usize::from(self.labels)
     }
 
+    /// A hash of the name, keyed with a secret of the process: others may keep it in place of the name, and find that
+    /// again by [`Zones::domain_with_key`](crate::Zones::domain_with_key). It means nothing to another process.
+    #[must_use]
+    pub fn key(&self) -> u64 {
+        self.hash(0)
+    }
+
     /// The suffix without the first `index` labels; index `label_count` is the root.
     pub(crate) fn suffix(&self, index: usize) -> &[u8] {
         &self.wire[usize::from(self.starts[index])..self.wire_len()]

@@ -244,6 +244,39 @@ impl Zones {
         Ok(next)
     }
 
+    /// A version with these static zones and the nodes of this one, whether they fit or not: for nodes that no zone shows.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] when the static zones do not fit together.
+    pub fn moved_to(&self, statics: Vec<StaticZone>, serial: Serial) -> Result<Self, BuildError> {
+        let mut next = Self::new(Settings::clone(&self.settings), statics, serial)?;
+        let mut touched = vec![false; next.zones.len()];
+        for node in self.nodes.iter() {
+            next.put(node, &mut touched);
+        }
+        Ok(next)
+    }
+
+    /// A version with the static zones of this one and no nodes.
+    #[must_use]
+    pub fn without_nodes(&self) -> Self {
+        Self {
+            nodes: Hamt::default(),
+            above: Hamt::default(),
+            above_peers: Hamt::default(),
+            numbers: Numbers::default(),
+            changed: Changed::All,
+            ..self.clone()
+        }
+    }
+
+    /// The domain of the node whose name has this [`QueryName::key`].
+    #[must_use]
+    pub fn domain_with_key(&self, key: u64) -> Option<DomainName> {
+        self.nodes.get(key, |_| true).map(|node| crate::lookup::registered_name(node.view().domain()))
+    }
+
     /// Sets each zone's serial as a store remembers it; `serial_of` gives none for a zone it has not seen.
     #[must_use]
     pub fn with_serials(&self, serial_of: impl Fn(&DomainName) -> Option<Serial>) -> Self {

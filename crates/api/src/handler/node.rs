@@ -117,7 +117,7 @@ pub(crate) async fn put(
             let location = format!("{LIST}/{}", node.domain());
             with_header(json(StatusCode::CREATED, &body)?, header::LOCATION, &location)
         }
-        Effect::Replaced | Effect::Unchanged | Effect::Removed => json(StatusCode::OK, &body),
+        Effect::Replaced | Effect::Unchanged | Effect::Removed | Effect::Moved => json(StatusCode::OK, &body),
     }
 }
 

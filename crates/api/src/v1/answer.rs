@@ -293,6 +293,8 @@ pub(crate) enum EffectBody {
     Unchanged,
     /// The registration is gone.
     Removed,
+    /// Its state is another.
+    Moved,
 }
 
 impl From<Effect> for EffectBody {
@@ -302,6 +304,7 @@ impl From<Effect> for EffectBody {
             Effect::Replaced => Self::Replaced,
             Effect::Unchanged => Self::Unchanged,
             Effect::Removed => Self::Removed,
+            Effect::Moved => Self::Moved,
         }
     }
 }

@@ -3,24 +3,40 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use tandem_model::{DomainName, Node, Serial};
 
-use super::row::{damaged, document, name};
+use super::row::{damaged, document, name, state};
 use crate::backend::{BackendError, JournalEntry, JournalKind, Step};
+use crate::state::NodeState;
 
 /// The columns of an entry, in the order that [`entry`] takes them.
-const ENTRY: &str = "serial, time, kind, subject, token, before, after, zones";
+const ENTRY: &str = "serial, time, kind, subject, token, before, after, zones, old_state, new_state, reason";
 
-/// Writes the entry of `step`; the documents are those of its node before and after.
+/// What an entry says of its node.
+#[derive(Default)]
+pub(super) struct NodeColumns<'a> {
+    /// Its document before.
+    pub(super) before: Option<String>,
+    /// Its document afterwards.
+    pub(super) after: Option<String>,
+    /// Its state before.
+    pub(super) old_state: Option<NodeState>,
+    /// Its state afterwards.
+    pub(super) new_state: Option<NodeState>,
+    /// What was said when it was done.
+    pub(super) reason: Option<&'a str>,
+}
+
+/// Writes the entry of `step`.
 pub(super) fn write(
     transaction: &Transaction<'_>,
     time: u64,
     step: &Step,
-    before: Option<&str>,
-    after: Option<&str>,
+    node: &NodeColumns<'_>,
 ) -> Result<(), BackendError> {
     transaction
         .prepare_cached(
-            "INSERT INTO journal (serial, subject, kind, time, token, before, after, zones)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO journal (serial, subject, kind, time, token, before, after, zones, old_state, new_state,
+                                  reason)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             step.serial.cast_signed(),
@@ -28,11 +44,21 @@ pub(super) fn write(
             step.act.kind().as_str(),
             time.cast_signed(),
             step.by,
-            before,
-            after,
+            node.before,
+            node.after,
             zones_text(&step.zones),
+            node.old_state.map(NodeState::as_str),
+            node.new_state.map(NodeState::as_str),
+            node.reason,
         ])?;
     Ok(())
+}
+
+/// The serial of the oldest entry.
+pub(super) fn oldest(connection: &Connection) -> Result<Option<u64>, BackendError> {
+    let oldest: Option<i64> =
+        connection.prepare_cached("SELECT min(serial) FROM journal")?.query_row([], |row| row.get(0))?;
+    Ok(oldest.map(i64::cast_unsigned))
 }
 
 /// At most `limit` entries behind serial `after`, oldest first.
@@ -103,14 +129,27 @@ fn entry(row: &Row<'_>) -> Result<JournalEntry, BackendError> {
         let text: Option<String> = row.get(column)?;
         text.map(|text| document(&subject, &text)).transpose()
     };
+    let kind = kind.ok_or_else(|| BackendError::Damaged(format!("the journal has the kind {word:?}").into()))?;
+    let (before, mut after) = (node(5)?, node(6)?);
+    if kind == JournalKind::ChangeState {
+        after.clone_from(&before);
+    }
+    // Written before there were states: what was there was active.
+    let state_of = |column: usize, there: bool| -> Result<Option<NodeState>, BackendError> {
+        let word: Option<String> = row.get(column)?;
+        word.map_or(Ok(there.then_some(NodeState::Active)), |word| state(&word).map(Some))
+    };
     let zones: Option<String> = row.get(7)?;
     Ok(JournalEntry {
         serial: row.get::<_, i64>(0)?.cast_unsigned(),
         time: row.get::<_, i64>(1)?.cast_unsigned(),
-        kind: kind.ok_or_else(|| BackendError::Damaged(format!("the journal has the kind {word:?}").into()))?,
+        kind,
         by: row.get(4)?,
-        before: node(5)?,
-        after: node(6)?,
+        old_state: state_of(8, before.is_some())?,
+        new_state: state_of(9, after.is_some())?,
+        reason: row.get(10)?,
+        before,
+        after,
         zones: zones.as_deref().map(zones_of).transpose()?,
         subject,
     })

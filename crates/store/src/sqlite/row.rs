@@ -3,15 +3,17 @@
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, params};
 use tandem_model::{DomainName, Node};
 
-use super::journal;
+use super::journal::{self, NodeColumns};
 use crate::backend::{Act, BackendError, Batch, Loaded, Step, StoredToken, ZoneRole, ZoneState};
 use crate::directory::Registered;
 use crate::document;
 use crate::key::sort_key;
+use crate::state::{NodeIdentity, NodeState, Standing};
 use crate::token::{Scope, TokenInfo};
 
 /// The columns of a registration, in the order that [`registered`] takes them.
-const NODE: &str = "domain, document, revision, created, updated";
+const NODE: &str = "domain, document, revision, created, updated, state, reason, since, lease_until, by_admin,
+                    key, key_serial, next_key, signed";
 
 /// Writes a batch inside `transaction`.
 pub(super) fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), BackendError> {
@@ -35,28 +37,25 @@ pub(super) fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), 
 
 fn write_step(transaction: &Transaction<'_>, time: u64, step: &Step) -> Result<(), BackendError> {
     let (mut before, mut after) = (None, None);
+    let (mut old_state, mut new_state, mut reason) = (None, None, None);
     match &step.act {
-        Act::Register { before: earlier, now } => {
+        Act::Register { before: earlier, old, now } => {
             before = earlier.as_ref().map(document::write);
             let text = document::write(&now.node);
-            transaction
-                .prepare_cached(
-                    "INSERT INTO node (sort_key, domain, document, revision, created, updated)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                     ON CONFLICT (sort_key) DO UPDATE SET document = ?3, revision = ?4, created = ?5, updated = ?6",
-                )?
-                .execute(params![
-                    sort_key(now.node.domain()),
-                    now.node.domain().to_string(),
-                    text,
-                    now.revision.cast_signed(),
-                    now.created.cast_signed(),
-                    now.updated.cast_signed(),
-                ])?;
+            write_node(transaction, now, &text)?;
             after = Some(text);
+            (old_state, new_state) = (*old, Some(now.standing.state));
         }
-        Act::Deregister { before: earlier } => {
-            before = Some(document::write(earlier));
+        Act::ChangeState { old, now, reason: why } => {
+            let text = document::write(&now.node);
+            write_node(transaction, now, &text)?;
+            (old_state, new_state, reason) = (Some(*old), Some(now.standing.state), why.as_deref());
+            // Once, as both: enough to tell what DNS showed before and after. Nothing was shown of the others.
+            before = (old.is_shown() || now.standing.state.is_shown()).then_some(text);
+        }
+        Act::Deregister { before: earlier, old, reason: why } => {
+            before = (*old != NodeState::Tombstone).then(|| document::write(earlier));
+            (old_state, reason) = (Some(*old), why.as_deref());
             transaction
                 .prepare_cached("DELETE FROM node WHERE sort_key = ?1")?
                 .execute([sort_key(earlier.domain())])?;
@@ -79,7 +78,48 @@ fn write_step(transaction: &Transaction<'_>, time: u64, step: &Step) -> Result<(
             transaction.prepare_cached("DELETE FROM token WHERE id = ?1")?.execute([id])?;
         }
     }
-    journal::write(transaction, time, step, before.as_deref(), after.as_deref())
+    let node = NodeColumns { before, after, old_state, new_state, reason };
+    journal::write(transaction, time, step, &node)
+}
+
+fn write_node(transaction: &Transaction<'_>, now: &Registered, document: &str) -> Result<(), BackendError> {
+    let identity = now.identity.as_deref();
+    transaction
+        .prepare_cached(
+            "INSERT INTO node (sort_key, domain, document, revision, created, updated, state, reason, since, lease_until,
+                               by_admin, key, key_serial, next_key, signed)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+             ON CONFLICT (sort_key) DO UPDATE SET
+                 document = ?3, revision = ?4, created = ?5, updated = ?6, state = ?7, reason = ?8, since = ?9,
+                 lease_until = ?10, by_admin = ?11, key = ?12, key_serial = ?13, next_key = ?14, signed = ?15",
+        )?
+        .execute(params![
+            sort_key(now.node.domain()),
+            now.node.domain().to_string(),
+            document,
+            now.revision.cast_signed(),
+            now.created.cast_signed(),
+            now.updated.cast_signed(),
+            now.standing.state.as_str(),
+            now.standing.reason,
+            now.standing.since.cast_signed(),
+            now.standing.lease_until.cast_signed(),
+            now.standing.by_admin,
+            identity.map(|identity| &identity.thumbprint),
+            identity.map(|identity| identity.serial.cast_signed()),
+            identity.and_then(|identity| identity.next.as_ref()),
+            identity.map(|identity| &identity.signed),
+        ])?;
+    Ok(())
+}
+
+/// Writes down when leases end.
+pub(super) fn renew(transaction: &Transaction<'_>, leases: &[(DomainName, u64)]) -> Result<(), BackendError> {
+    let mut update = transaction.prepare_cached("UPDATE node SET lease_until = ?2 WHERE sort_key = ?1")?;
+    for (domain, until) in leases {
+        update.execute(params![sort_key(domain), until.cast_signed()])?;
+    }
+    Ok(())
 }
 
 fn write_token(transaction: &Transaction<'_>, token: &StoredToken) -> Result<(), BackendError> {
@@ -165,17 +205,28 @@ pub(super) fn node(connection: &Connection, domain: &DomainName) -> Result<Optio
     rows.next()?.map(registered).transpose()
 }
 
-/// At most `limit` registrations behind `after`.
+/// At most `limit` registrations behind `after`, of one state or all.
 pub(super) fn list(
     connection: &Connection,
     after: Option<&DomainName>,
+    state: Option<NodeState>,
     limit: usize,
 ) -> Result<Vec<Registered>, BackendError> {
-    let sql = format!("SELECT {NODE} FROM node WHERE sort_key > ?1 ORDER BY sort_key LIMIT ?2");
+    // The index has the states that few nodes are in: the others are met at every step anyway.
+    let only = match state {
+        None => "",
+        Some(NodeState::Active) => "AND state = 'active'",
+        Some(_) => "AND state = ?3 AND state <> 'active'",
+    };
+    let sql = format!("SELECT {NODE} FROM node WHERE sort_key > ?1 {only} ORDER BY sort_key LIMIT ?2");
     let mut statement = connection.prepare_cached(&sql)?;
     // Every key is longer than the empty one.
     let key = after.map(sort_key).unwrap_or_default();
-    let mut rows = statement.query(params![key, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = match state {
+        None | Some(NodeState::Active) => statement.query(params![key, limit])?,
+        Some(state) => statement.query(params![key, limit, state.as_str()])?,
+    };
     let mut list = Vec::new();
     while let Some(row) = rows.next()? {
         list.push(registered(row)?);
@@ -192,12 +243,35 @@ fn kept_serial(connection: &Connection) -> Result<Option<u64>, BackendError> {
 fn registered(row: &Row<'_>) -> Result<Registered, BackendError> {
     let domain = row.get_ref(0)?.as_str().map_err(damaged)?;
     let text = row.get_ref(1)?.as_str().map_err(damaged)?;
+    let updated = row.get::<_, i64>(4)?.cast_unsigned();
+    let standing = Standing {
+        state: state(row.get_ref(5)?.as_str().map_err(damaged)?)?,
+        reason: row.get(6)?,
+        since: row.get::<_, Option<i64>>(7)?.map_or(updated, i64::cast_unsigned),
+        lease_until: row.get::<_, i64>(8)?.cast_unsigned(),
+        by_admin: row.get(9)?,
+    };
+    let identity = match row.get::<_, Option<Box<str>>>(10)? {
+        None => None,
+        Some(thumbprint) => Some(Box::new(NodeIdentity {
+            thumbprint,
+            serial: row.get::<_, i64>(11)?.cast_unsigned(),
+            next: row.get(12)?,
+            signed: row.get::<_, Vec<u8>>(13)?.into(),
+        })),
+    };
     Ok(Registered {
         node: document(domain, text)?,
         revision: row.get::<_, i64>(2)?.cast_unsigned(),
         created: row.get::<_, i64>(3)?.cast_unsigned(),
-        updated: row.get::<_, i64>(4)?.cast_unsigned(),
+        updated,
+        standing,
+        identity,
     })
+}
+
+pub(super) fn state(word: &str) -> Result<NodeState, BackendError> {
+    NodeState::parse(word).ok_or_else(|| BackendError::Damaged(format!("a node has the state {word:?}").into()))
 }
 
 pub(super) fn document(domain: &str, text: &str) -> Result<Node, BackendError> {

@@ -12,7 +12,7 @@ pub(super) const APPLICATION_ID: i32 = 0x544e_444d;
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Step `i` leads from schema `i` to `i + 1`.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     // Names are kept twice: as text for people with `sqlite3`, and as the key that sorts canonically. `serial` has one
     // row once the directory has started; its `probe` is written to learn whether the disk takes writes.
     "CREATE TABLE node (
@@ -61,6 +61,22 @@ const MIGRATIONS: [&str; 2] = [
     // The zones that a change touched, each with its serial before: "ostn.test 41 peers.ostn.test 44". What is needed to go
     // back in the history of each zone. NULL in entries from before.
     "ALTER TABLE journal ADD COLUMN zones TEXT;",
+    // States and leases. What was registered before is active, since it was last changed; `lease_until` 0 is a whole
+    // lease from the next start on. The rest of `node` is the key that signs its document, and that document. In the
+    // journal of before, a node that is there is active.
+    "ALTER TABLE node ADD COLUMN state TEXT NOT NULL DEFAULT 'active';
+     ALTER TABLE node ADD COLUMN reason TEXT;
+     ALTER TABLE node ADD COLUMN since INTEGER;
+     ALTER TABLE node ADD COLUMN lease_until INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE node ADD COLUMN by_admin INTEGER NOT NULL DEFAULT 0 CHECK (by_admin IN (0, 1));
+     ALTER TABLE node ADD COLUMN key TEXT;
+     ALTER TABLE node ADD COLUMN key_serial INTEGER;
+     ALTER TABLE node ADD COLUMN next_key TEXT;
+     ALTER TABLE node ADD COLUMN signed BLOB;
+     CREATE INDEX node_state ON node (state, sort_key) WHERE state <> 'active';
+     ALTER TABLE journal ADD COLUMN old_state TEXT;
+     ALTER TABLE journal ADD COLUMN new_state TEXT;
+     ALTER TABLE journal ADD COLUMN reason TEXT;",
 ];
 
 /// Does the migrations that `connection` has not seen, each in a transaction of its own; returns whether there were any.

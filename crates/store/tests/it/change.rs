@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use tandem_model::{E164Number, NodeParts, NumberClaim};
 use tandem_store::backend::JournalKind;
-use tandem_store::{Backend, DeregisterError, Directory, DirectoryError, Effect, Precondition, RegisterError};
+use tandem_store::{
+    Backend, DeregisterError, Directory, DirectoryError, Effect, Precondition, RegisterError, Standing,
+};
 use tandem_zone::ConflictKind;
 use tokio::task::JoinSet;
 
@@ -29,7 +31,8 @@ async fn a_change_is_visible_when_it_is_acknowledged() {
     clock.advance(60);
     let again = put(&directory, "debug.ostel.me", "192.0.2.1").await;
     assert_eq!((again.effect, again.serial.value()), (Effect::Unchanged, 8), "API-T04");
-    assert_eq!(again.registered, created.registered, "API-T04");
+    let renewed = Standing { lease_until: BEGIN + 60 + 604_800, ..created.registered.standing.clone() };
+    assert_eq!(again.registered, Registered { standing: renewed, ..created.registered.clone() }, "API-T04");
 
     let replaced = put(&directory, "debug.ostel.me", "192.0.2.2").await;
     assert_eq!((replaced.effect, replaced.serial.value()), (Effect::Replaced, 9));

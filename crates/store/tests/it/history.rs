@@ -274,7 +274,8 @@ async fn old_entries_go_and_the_newest_stay() {
                 let now =
                     Registered { node: node("a.ostel.me", &format!("192.0.2.{last}")), revision, ..before.clone() };
                 let then = Serial::new(u32::try_from(revision - 1).unwrap());
-                let act = Act::Register { before: Some(before.node.clone()), now: now.clone() };
+                let old = Some(NodeState::Active);
+                let act = Act::Register { before: Some(before.node.clone()), old, now: now.clone() };
                 before = now;
                 Step { serial: revision, by: None, act, zones: vec![(name("ostel.me"), then), (peers.clone(), then)] }
             })
@@ -323,8 +324,10 @@ fn trimming_is_bounded_and_leaves_no_gap() {
     let backend = SqliteBackend::open(dir.path()).unwrap();
     for (index, time) in [5, 6, 20, 7, 21, 22].into_iter().enumerate() {
         let revision = 1 + index as u64;
-        let now = Registered { node: node("a.ostel.me", "192.0.2.1"), revision, created: 1, updated: 1 };
-        let act = Act::Register { before: None, now };
+        let standing = tandem_store::Standing::begin(NodeState::Active, 1, 2);
+        let node = node("a.ostel.me", "192.0.2.1");
+        let now = Registered { node, revision, created: 1, updated: 1, standing, identity: None };
+        let act = Act::Register { before: None, old: None, now };
         let steps = vec![Step { serial: revision, by: None, act, zones: Vec::new() }];
         let after = (index > 0).then_some(revision - 1);
         backend.commit(&Batch { after, serial: revision, time, steps, touched: Vec::new() }).unwrap();

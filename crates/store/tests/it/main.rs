@@ -4,6 +4,8 @@
 mod change;
 mod history;
 mod kill_nine;
+mod life;
+mod migration;
 mod open;
 mod reload;
 mod token;
@@ -16,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use tandem_model::{DomainName, Node, NodeParts, Target};
 use tandem_store::backend::{BackendError, Batch, JournalEntry, Loaded};
 use tandem_store::{
-    Actor, Backend, Clock, Directory, OpenError, Precondition, Receipt, Registered, Scope, SqliteBackend,
+    Actor, Backend, Clock, Directory, NodeState, OpenError, Precondition, Receipt, Registered, Scope, SqliteBackend,
 };
 use tandem_zone::Settings;
 use tandem_zone::master::StaticZone;
@@ -151,8 +153,18 @@ impl Backend for Scripted {
         self.inner.node(domain)
     }
 
-    fn list(&self, after: Option<&DomainName>, limit: usize) -> Result<Vec<Registered>, BackendError> {
-        self.inner.list(after, limit)
+    fn renew(&self, leases: &[(DomainName, u64)]) -> Result<(), BackendError> {
+        self.may_write()?;
+        self.inner.renew(leases)
+    }
+
+    fn list(
+        &self,
+        after: Option<&DomainName>,
+        state: Option<NodeState>,
+        limit: usize,
+    ) -> Result<Vec<Registered>, BackendError> {
+        self.inner.list(after, state, limit)
     }
 
     fn journal(&self, after: u64, limit: usize) -> Result<Vec<JournalEntry>, BackendError> {
@@ -166,6 +178,10 @@ impl Backend for Scripted {
     fn trim_journal(&self, before: u64, keep: usize, most: usize) -> Result<usize, BackendError> {
         self.may_write()?;
         self.inner.trim_journal(before, keep, most)
+    }
+
+    fn oldest_entry(&self) -> Result<Option<u64>, BackendError> {
+        self.inner.oldest_entry()
     }
 
     fn probe(&self) -> Result<(), BackendError> {

@@ -1,0 +1,133 @@
+//! What callers do to registrations besides writing them: renewing, acting, walking the leases; and what tells of it.
+
+use std::sync::atomic::Ordering;
+
+use tandem_model::{DomainName, Node};
+use tokio::sync::watch;
+
+use super::{COMMIT_WAIT, Directory, Precondition, Receipt, Registered};
+use crate::backend::{Backend, JournalEntry};
+use crate::error::{ActError, DirectoryError, ReadError, RegisterError, RenewError};
+use crate::lease::{Lease, Renewal};
+use crate::state::{Action, MAX_REASON, NodeState};
+use crate::token::Actor;
+use crate::writer::{ActRequest, Command};
+
+impl Directory {
+    /// [`register`](Self::register), with the state that a domain which is new begins in: `Pending` waits for approval.
+    ///
+    /// A registration that is there keeps its state, except that one which lost its lease comes back.
+    ///
+    /// # Errors
+    ///
+    /// As [`register`](Self::register).
+    pub async fn register_in(
+        &self,
+        start: NodeState,
+        node: Node,
+        must: Precondition,
+        by: &Actor,
+    ) -> Result<Receipt, RegisterError> {
+        let (node, by) = (Box::new(node), by.token_id.clone());
+        self.inner.ask(COMMIT_WAIT, |answer| Command::Register { node, start, must, by, answer }).await
+    }
+
+    /// Begins the lease of `domain` anew. Costs no write while the node has its lease; a node that lost it comes back.
+    ///
+    /// # Errors
+    ///
+    /// [`RenewError`]; nothing changed, except that after `Directory(Timeout)` the change may yet happen.
+    pub async fn renew(&self, domain: &DomainName, by: &Actor) -> Result<Lease, RenewError> {
+        if self.inner.closing.load(Ordering::Relaxed) {
+            return Err(DirectoryError::ShuttingDown.into());
+        }
+        match self.inner.leases.renew(domain, (self.inner.clock)()) {
+            Renewal::Done(lease) => Ok(lease),
+            Renewal::Unknown => Err(RenewError::NotFound),
+            Renewal::Returns => {
+                let (domain, by) = (domain.clone(), by.token_id.clone());
+                self.inner.ask(COMMIT_WAIT, |answer| Command::Return { domain, by, answer }).await
+            }
+        }
+    }
+
+    /// Does `action` to the registration of `domain`. Returns when it is durable and DNS shows it.
+    ///
+    /// # Errors
+    ///
+    /// [`ActError`]; nothing changed, except that after `Directory(Timeout)` the change may yet happen.
+    pub async fn act(
+        &self,
+        domain: &DomainName,
+        action: Action,
+        reason: Option<Box<str>>,
+        must: Precondition,
+        by: &Actor,
+    ) -> Result<Receipt, ActError> {
+        let is_text = |reason: &str| (1..=MAX_REASON).contains(&reason.len()) && !reason.chars().any(char::is_control);
+        if reason.as_deref().is_some_and(|reason| !is_text(reason)) {
+            return Err(ActError::Reason);
+        }
+        let (domain, by) = (domain.clone(), by.clone());
+        let request = ActRequest { domain, action, reason, must, by };
+        self.inner.ask(COMMIT_WAIT, |answer| Command::Act { request: Box::new(request), answer }).await
+    }
+
+    /// Looks at the leases once, as happens every second by itself: moves what is due, writes down what was renewed.
+    /// Whether there is more to do at once.
+    ///
+    /// # Errors
+    ///
+    /// [`DirectoryError`] when the store could not be written: it is tried again with the next walk.
+    pub async fn walk_leases(&self) -> Result<bool, DirectoryError> {
+        self.inner.ask(COMMIT_WAIT, |answer| Command::Walk { answer: Some(answer) }).await
+    }
+
+    /// The last serial that is durable, for whoever waits for changes; what they are tells [`journal`](Self::journal).
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.clone()
+    }
+
+    /// Journal entries with serials above `after`, oldest first; at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store cannot be read.
+    pub async fn journal(&self, after: u64, limit: usize) -> Result<Vec<JournalEntry>, ReadError> {
+        self.inner.read(move |backend| backend.journal(after, limit)).await
+    }
+
+    /// The serial of the oldest journal entry that is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store cannot be read.
+    pub async fn oldest_entry(&self) -> Result<Option<u64>, ReadError> {
+        self.inner.read(Backend::oldest_entry).await
+    }
+
+    /// [`list`](Self::list) of those in one state, or of all.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store cannot be read.
+    pub async fn list_in(
+        &self,
+        state: Option<NodeState>,
+        after: Option<&DomainName>,
+        limit: usize,
+    ) -> Result<Vec<Registered>, ReadError> {
+        let after = after.cloned();
+        let mut found = self.inner.read(move |backend| backend.list(after.as_ref(), state, limit)).await?;
+        found.iter_mut().for_each(|registered| self.with_lease(registered));
+        Ok(found)
+    }
+
+    /// What is written down of a lease may lag.
+    pub(super) fn with_lease(&self, registered: &mut Registered) {
+        if let Some(until) = self.inner.leases.until(registered.node.domain()) {
+            registered.standing.lease_until = until;
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What moves a registration from one state to another: people's actions, renewals that come late, and time.
+
+use tandem_model::DomainName;
+
+use super::{ActRequest, LeaseChange, Staged, Writer, chain, conflicts, storage};
+use crate::backend::{Act, Backend};
+use crate::directory::{Effect, Receipt, Registered};
+use crate::error::{ActError, DirectoryError, RenewError};
+use crate::lease::{Due, JUMP_SECONDS, Lease, Move};
+use crate::serial;
+use crate::state::{NodeState, Standing, placeholder};
+use std::sync::PoisonError;
+
+/// Most registrations that one walk moves: what else waits has its turn in between.
+const MAX_MOVES: usize = 256;
+/// Most leases that one walk writes down.
+const MAX_LEASES_WRITTEN: usize = 2_048;
+
+impl<B: Backend + ?Sized> Writer<B> {
+    /// Does what a person wants done.
+    pub(super) fn act(&self, staged: &mut Staged, request: ActRequest) -> Result<Receipt, ActError> {
+        let ActRequest { domain, action, reason, must, by } = request;
+        let current = self.current(staged, &domain)?.ok_or(ActError::NotFound)?;
+        if !must.holds(Some(current.revision)) {
+            return Err(ActError::Stale(Some(current.revision)));
+        }
+        let is_admin = by.is_admin();
+        let to = action.lead(&current.standing, is_admin)?;
+        let old = current.standing.state;
+        let token = Some(by.token_id);
+        let Some(to) = to else {
+            let act = Act::Deregister { before: current.node.clone(), old, reason };
+            staged.take(Some(&current), None, act, token, 0);
+            let serial = serial::soa_serial(staged.serial);
+            return Ok(Receipt { effect: Effect::Removed, serial, registered: current });
+        };
+        if to == old && (to == NodeState::Active || reason == current.standing.reason) {
+            let serial = serial::soa_serial(current.revision);
+            return Ok(Receipt { effect: Effect::Unchanged, serial, registered: current });
+        }
+        if to.is_shown() && !old.is_shown() {
+            let conflicts = conflicts(&staged.zones, &staged.held, &current.node);
+            if !conflicts.is_empty() {
+                return Err(ActError::Conflicts(conflicts));
+            }
+        }
+        let lease = self.leases.times.lease_of(&current.node);
+        let mut lease_until = self.leases.until(&domain).unwrap_or(current.standing.lease_until);
+        if to == NodeState::Active {
+            // It could not renew in time what was not served, perhaps.
+            let grace = lease.min(self.leases.times.grace_seconds);
+            lease_until = lease_until.max(staged.time + u64::from(grace));
+        }
+        let standing = Standing {
+            state: to,
+            reason: if to == NodeState::Active { None } else { reason.clone() },
+            since: staged.time,
+            lease_until,
+            // What an admin did stays an admin's, also when a node goes one further.
+            by_admin: to.is_held() && (is_admin || current.standing.by_admin && old.is_held()),
+        };
+        Ok(self.change_state(staged, &current, standing, token, reason, lease))
+    }
+
+    /// Brings back a node that lost its lease and renews it now.
+    pub(super) fn give_back(&self, staged: &mut Staged, domain: &DomainName, by: String) -> Result<Lease, RenewError> {
+        let current = self.current(staged, domain)?.ok_or(RenewError::NotFound)?;
+        let seconds = self.leases.times.lease_of(&current.node);
+        let until = staged.time + u64::from(seconds);
+        let lease = Lease { state: NodeState::Active, seconds, until };
+        match current.standing.state {
+            NodeState::Tombstone => return Err(RenewError::NotFound),
+            NodeState::Stale => {}
+            NodeState::Withdrawn => {
+                let conflicts = conflicts(&staged.zones, &staged.held, &current.node);
+                if !conflicts.is_empty() {
+                    return Err(RenewError::Conflicts(conflicts));
+                }
+            }
+            // Somebody was faster; it is in the table by now, or will be with this batch.
+            state @ (NodeState::Pending
+            | NodeState::Active
+            | NodeState::Draining
+            | NodeState::Suspended
+            | NodeState::Compromised) => {
+                staged.leases.push(LeaseChange::Renew(domain.clone()));
+                return Ok(Lease { state, ..lease });
+            }
+        }
+        let standing = Standing::begin(NodeState::Active, staged.time, until);
+        self.change_state(staged, &current, standing, Some(by), None, seconds);
+        Ok(lease)
+    }
+
+    /// Stages the change of a state; the document stays.
+    fn change_state(
+        &self,
+        staged: &mut Staged,
+        current: &Registered,
+        standing: Standing,
+        by: Option<String>,
+        reason: Option<Box<str>>,
+        lease: u32,
+    ) -> Receipt {
+        let old = current.standing.state;
+        let revision = staged.serial + 1;
+        let registered = Registered { revision, updated: staged.time, standing, ..current.clone() };
+        let act = Act::ChangeState { old, now: registered.clone(), reason };
+        staged.take(Some(current), Some(&registered), act, by, lease);
+        Receipt { effect: Effect::Moved, serial: serial::soa_serial(revision), registered }
+    }
+
+    /// Looks at the clocks, moves what is due, writes down what was renewed. Whether there is more to do at once.
+    pub(super) fn walk(&mut self) -> Result<bool, DirectoryError> {
+        let now = self.look_at_the_clocks();
+        let due = self.leases.take_due(now, MAX_MOVES);
+        let more = due.len() == MAX_MOVES;
+        if !due.is_empty() {
+            let mut staged = self.begin();
+            for (index, one) in due.iter().enumerate() {
+                staged.due.push(*one);
+                if let Err(error) = self.expire(&mut staged, one) {
+                    // Nothing is lost: those after it are due with the next walk, too.
+                    due[index..].iter().for_each(|due| self.leases.undo(due));
+                    staged.due.pop();
+                    let _ = self.finish(staged);
+                    return Err(error);
+                }
+            }
+            self.finish(staged).map_err(|error| storage(&error))?;
+        }
+        let written = self.write_leases(MAX_LEASES_WRITTEN);
+        Ok(more || written == MAX_LEASES_WRITTEN)
+    }
+
+    /// Stages what time does to one registration.
+    fn expire(&self, staged: &mut Staged, due: &Due) -> Result<(), DirectoryError> {
+        let domain = staged.zones.domain_with_key(due.key).or_else(|| staged.held.domain_with_key(due.key));
+        let current = match &domain {
+            Some(domain) => self.current(staged, domain)?,
+            None => None,
+        };
+        let Some(current) = current else {
+            // Cannot be: leases and registrations come and go together.
+            tracing::error!("a lease without a registration");
+            self.leases.remove_key(due.key);
+            return Ok(());
+        };
+        let old = current.standing.state;
+        let reason = |text: &str| Some(text.into());
+        match due.lead {
+            Move::Forget => {
+                let why = reason(if old == NodeState::Pending { "not approved in time" } else { "not renewed" });
+                let act = Act::Deregister { before: current.node.clone(), old, reason: why };
+                staged.take(Some(&current), None, act, None, 0);
+            }
+            Move::To(state) => {
+                let lease = self.leases.times.lease_of(&current.node);
+                let standing = Standing {
+                    reason: reason("the lease ended"),
+                    lease_until: due.lease_end().unwrap_or(current.standing.lease_until).min(staged.time),
+                    ..Standing::begin(state, staged.time, 0)
+                };
+                let mut from = current.clone();
+                if state == NodeState::Tombstone {
+                    from.node = placeholder(current.node.domain().clone());
+                    from.identity = None;
+                }
+                let why = standing.reason.clone();
+                let revision = staged.serial + 1;
+                let now = Registered { revision, updated: staged.time, standing, ..from };
+                let act = Act::ChangeState { old, now: now.clone(), reason: why };
+                staged.take(Some(&current), Some(&now), act, None, lease);
+            }
+        }
+        Ok(())
+    }
+
+    /// The time; tells the leases when it jumped.
+    fn look_at_the_clocks(&mut self) -> u64 {
+        let (now, monotonic) = ((self.clock)(), (self.monotonic)());
+        let (then, monotonic_then) = self.seen;
+        self.seen = (now, monotonic);
+        let expected = then + monotonic.saturating_sub(monotonic_then);
+        if now > expected + JUMP_SECONDS {
+            tracing::warn!(seconds = now - expected, "the clock jumped forward: every lease gets a grace");
+            self.leases.jumped_forward(now);
+        } else if now + JUMP_SECONDS < expected {
+            tracing::warn!(seconds = expected - now, "the clock jumped back: leases are cut to their length");
+            self.leases.jumped_back(now);
+        }
+        now
+    }
+
+    /// Writes down at most `limit` leases that were renewed; how many. What fails is tried again later: renewals go on
+    /// while the disk is full.
+    pub(super) fn write_leases(&self, limit: usize) -> usize {
+        let taken = self.leases.take_unwritten(limit);
+        if taken.is_empty() {
+            return 0;
+        }
+        let zones = self.live.load();
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let named = |(key, until): &(u64, u64)| {
+            Some((zones.domain_with_key(*key).or_else(|| held.domain_with_key(*key))?, *until))
+        };
+        let leases: Vec<_> = taken.iter().filter_map(named).collect();
+        if let Err(error) = self.backend.renew(&leases) {
+            tracing::error!(error = %chain(&error), leases = leases.len(), "renewals were not written down");
+            self.health.learn(false);
+            self.leases.keep_unwritten(taken.iter().map(|(key, _)| *key));
+            return 0;
+        }
+        leases.len()
+    }
+}

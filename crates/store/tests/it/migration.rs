@@ -1,0 +1,30 @@
+//! A file made by the first released schema opens, with what was in it.
+
+use rusqlite::Connection;
+use tandem_store::backend::JournalKind;
+
+use super::*;
+
+/// What version 1 wrote: its tables, word for word, and a directory with one node, its journal and a token.
+const VERSION_1: &str = include_str!("data/schema_1.sql");
+
+#[tokio::test]
+async fn version_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let connection = Connection::open(dir.path().join("tandem.db")).unwrap();
+    connection.execute_batch(VERSION_1).unwrap();
+    connection.close().unwrap();
+
+    let (backend, clock) = (Scripted::open(dir.path()), TestClock::new());
+    let directory = backend.directory(&clock).unwrap();
+    let kept = directory.node(&name("a.ostel.me")).await.unwrap().unwrap();
+    assert_eq!((kept.node.clone(), kept.revision, kept.identity), (node("a.ostel.me", "192.0.2.1"), 8, None));
+    let standing = kept.standing;
+    assert_eq!((standing.state, standing.since, standing.by_admin), (NodeState::Active, 1_600_000_050, false));
+    assert_eq!(standing.lease_until, BEGIN + 7 * 86_400, "a whole lease from the start on");
+    assert_eq!((directory.live().load().node_count(), directory.tokens().await.unwrap().len()), (1, 1));
+    let entry = backend.journal(7, 1).unwrap().remove(0);
+    assert_eq!((entry.kind, entry.old_state, entry.new_state), (JournalKind::Register, None, Some(NodeState::Active)));
+    assert_eq!(entry.shown_after(), Some(kept.node));
+    assert_eq!(put(&directory, "a.ostel.me", "192.0.2.2").await.registered.created, 1_600_000_000);
+}
