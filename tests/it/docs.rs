@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
+use serde_json::Value;
 use tandem_testkit::{Service, repository, run, tandem};
 
 fn read(path: &str) -> String {
@@ -37,38 +38,87 @@ fn blocks(markdown: &str) -> Vec<Block> {
     found
 }
 
-/// Every `sh` block of docs/http-api.md that begins with `curl` runs, in order, against one service. `expect=201` behind
-/// `sh` says which status it must give; without it any 2xx.
-#[test]
-fn the_curl_lines_of_http_api_work() {
-    let service = Service::start();
-    let text = read("docs/http-api.md");
-    let mut ran = 0;
-    for block in blocks(&text) {
-        let mut words = block.info.split_whitespace();
-        if words.next() != Some("sh") || !block.text.starts_with("curl ") {
-            continue;
+/// One command of docs/http-api.md and what follows it.
+struct Example {
+    line: usize,
+    command: String,
+    /// The status that the page promises.
+    status: String,
+    /// `json` or `text`, and the answer that the page shows.
+    answer: Option<(String, String)>,
+}
+
+/// The blocks of docs/http-api.md: `sh expect=201` with one call, then perhaps `json` or `text` with its answer.
+fn examples() -> Vec<Example> {
+    let mut examples: Vec<Example> = Vec::new();
+    for Block { line, info, text } in blocks(&read("docs/http-api.md")) {
+        match info.split_once(' ') {
+            Some(("sh", expect)) if text.starts_with("curl ") => {
+                let status = expect.strip_prefix("expect=").expect("a call says which status it gives").to_owned();
+                examples.push(Example { line, command: text, status, answer: None });
+            }
+            None if info == "json" || info == "text" => {
+                examples.last_mut().expect("an answer follows a call").answer = Some((info, text));
+            }
+            _ => panic!("docs/http-api.md:{line}: neither a call by curl nor its answer: {info}"),
         }
-        let expected = words.find_map(|word| word.strip_prefix("expect=")).map(str::to_owned);
+    }
+    examples
+}
+
+/// Hides what differs from run to run.
+fn mask(value: &mut Value) {
+    const CHANGING: [&str; 9] =
+        ["created", "updated", "expires", "id", "secret", "instance", "etag", "serial", "current"];
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                if CHANGING.contains(&name.as_str()) {
+                    *member = "…".into();
+                } else {
+                    mask(member);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Every call of docs/http-api.md runs, in order, against one fresh service, and answers what the page says: the status, all
+/// of a JSON body (but for what changes from run to run), each line of a text but `…`.
+#[test]
+fn the_page_of_the_http_api_tells_the_truth() {
+    let service = Service::start();
+    let examples = examples();
+    assert!(examples.len() > 15, "only {} calls are on the page", examples.len());
+    for Example { line, command, status, answer } in examples {
         // The last line of output is the status; the rest of the command stays as people type it.
-        let call = block.text.strip_prefix("curl").unwrap();
-        let script = format!("set -e\ncurl --noproxy '*' -w '\\n%{{http_code}}\\n'{call}");
+        let script = command.replacen("curl", "curl --noproxy '*' -w '\\n%{http_code}'", 1);
         let output = run(Command::new("sh")
-            .args(["-c", &script])
+            .args(["-ec", &script])
             .current_dir(service.home())
             .env("API", service.api_url())
             .env("TOKEN", service.admin_token()));
-        let place = format!("docs/http-api.md:{}", block.line);
-        let shown = output.to_string();
-        let stdout = output.success();
-        let status = stdout.lines().last().unwrap_or_default();
-        match &expected {
-            Some(expected) => assert_eq!(status, expected, "{place}\n{}\n{shown}", block.text),
-            None => assert!(status.starts_with('2'), "{place}: {status}\n{}\n{shown}", block.text),
+        let place = format!("docs/http-api.md:{line}");
+        let (body, code) = output.stdout.rsplit_once('\n').unwrap_or_else(|| panic!("{place}: {output}"));
+        assert!(output.status.success() && code == status, "{place}: {status} was promised\n{output}");
+        match answer {
+            None => {}
+            Some((kind, text)) if kind == "text" => {
+                for shown in text.lines().filter(|shown| *shown != "…") {
+                    assert!(body.contains(shown), "{place}: no line `{shown}`\n{output}");
+                }
+            }
+            Some((_, text)) => {
+                let json = |text: &str| serde_json::from_str(text).unwrap_or_else(|e| panic!("{place}: {e}\n{output}"));
+                let (mut shown, mut found): (Value, Value) = (json(&text), json(body));
+                mask(&mut shown);
+                mask(&mut found);
+                assert_eq!(found, shown, "{place}");
+            }
         }
-        ran += 1;
     }
-    assert!(ran >= 8, "only {ran} blocks of docs/http-api.md begin with curl");
 }
 
 /// The table of crates in ARCHITECTURE.md has each folder of `crates/`, and nothing else.

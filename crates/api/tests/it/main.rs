@@ -3,7 +3,6 @@
 
 mod condition;
 mod connection;
-mod docs;
 mod list;
 mod log;
 mod node;
