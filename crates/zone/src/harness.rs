@@ -33,11 +33,12 @@ pub fn zone_file(octets: &[u8]) {
 mod tests {
     use super::*;
 
-    const SEEDS: [&[u8]; 4] = [
+    const SEEDS: [&[u8]; 5] = [
         include_bytes!("../../../fuzz/corpus/zone_file/small"),
         include_bytes!("../../../fuzz/corpus/zone_file/types"),
         include_bytes!("../../../fuzz/corpus/zone_file/directives"),
         include_bytes!("../../../fuzz/corpus/zone_file/cut"),
+        include_bytes!("../../../fuzz/corpus/zone_file/redirect"),
     ];
 
     /// Mutations of each seed.

@@ -25,7 +25,7 @@ use tandem_model::DomainName;
 
 use self::extra::{Inherited, rewrite};
 use self::kind::is_known;
-use crate::name::labels_of;
+use crate::name::{QueryName, labels_of};
 use crate::print::{Presented, parsed};
 use crate::records::{NameRecords, Records, SortedRecords, sort_key};
 use crate::rrset::RrType;
@@ -189,9 +189,16 @@ impl Reader<'_> {
         if u16::try_from(rdata.len()).is_err() {
             return Err("the record's data is over 65535 octets".into());
         }
-        // RFC 3597 5: octets given for a type that we know must be such as that type has.
-        if matches!(record.data(), ZoneRecordData::Unknown(_)) && !is_well_formed(kind, &rdata) {
-            return Err(format!("the octets are no data of type {}", record.rtype()));
+        // RFC 3597 5: octets given for a type that we know must be such as that type has. The reader takes two dots in a row
+        // for a label of no octets, which would end the name.
+        if !is_well_formed(kind, &rdata) {
+            return Err(match record.data() {
+                ZoneRecordData::Unknown(_) => format!("the octets are no data of type {}", record.rtype()),
+                _ => format!("the data is none of type {}: an empty label (`..`) in a name?", record.rtype()),
+            });
+        }
+        if QueryName::parse(owner).is_none_or(|name| name.wire_len() != owner.len()) {
+            return Err("the owner has an empty label (`..`)".into());
         }
         if kind == RrType::SOA {
             let name = DomainName::from_wire(owner).map_err(|error| error.to_string())?;
