@@ -44,13 +44,14 @@ static SERVER: LazyLock<Server> = LazyLock::new(|| {
     let files = [
         ("example", include_str!("tests/data/rfc4592.zone")),
         ("node.test", include_str!("tests/data/node.test.zone")),
+        ("dname.test", include_str!("tests/data/dname.test.zone")),
     ];
     let statics = files.map(|(apex, text)| {
         let apex: DomainName = apex.parse().expect("a name");
         let none = &mut |_: &str| Err("no files here".to_owned());
         StaticZone::read(&apex, "z", text.as_bytes(), none).expect("the tests read these zones, too")
     });
-    let zones = Zones::new(Settings::default(), statics.to_vec(), Serial::new(7)).expect("two zones");
+    let zones = Zones::new(Settings::default(), statics.to_vec(), Serial::new(7)).expect("three zones");
     let name = "key.test".parse().expect("a name");
     let key = TsigKey::new(name, TsigAlgorithm::HmacSha256, &[7; 32]).expect("long enough");
     let config = TransferConfig { keys: vec![key], ..TransferConfig::default() };

@@ -168,7 +168,7 @@ impl Zones {
         let made = match zone.view {
             View::Own => self.own_here(name, apex),
             View::Peers | View::Policy => self.peers_here(zone, &name.relative(apex)),
-            View::Numbers => self.number_here(name, apex, fixed.is_some()),
+            View::Numbers => self.number_here(zone, name, apex),
         };
         [fixed, made]
     }
@@ -200,8 +200,7 @@ impl Zones {
         (name.label_count() > 0 && is_above(&self.above_peers, name, 0)).then_some(Here::Empty)
     }
 
-    /// `is_static`: whether the master file has the name, which then no block's wildcard matches (RFC 4592 2.2.1).
-    fn number_here(&self, name: &QueryName, apex: usize, is_static: bool) -> Option<Here<'_>> {
+    fn number_here<'z>(&'z self, zone: &'z Zone, name: &QueryName, apex: usize) -> Option<Here<'z>> {
         if apex == 0 {
             return None;
         }
@@ -211,10 +210,16 @@ impl Zones {
         if found.exists {
             return Some(found.number.map_or(Here::Empty, |claim| Here::Number(claim.rrset())));
         }
-        let block = found.block.filter(|_| !is_static)?;
+        let block = found.block?;
         // The block's wildcard stands at the closest encloser: what lies below the asterisk itself does not exist.
         let below_closest = apex - found.closest;
         if below_closest >= 2 && name.label(below_closest - 1) == b"*" {
+            return None;
+        }
+        // Where the master file has the name, or one above it in the block, that is there or the closest encloser, and the
+        // block's wildcard stands for neither (RFC 4592 2.2.1, 3.3.1).
+        let statics = &zone.statics.statics;
+        if statics.has_names() && (0..below_closest).any(|index| statics.get(name, index).is_some()) {
             return None;
         }
         Some(Here::Number(block.rrset()))

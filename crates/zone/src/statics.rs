@@ -190,6 +190,11 @@ impl Statics {
         (1..=apex).rev().find_map(|index| Some((index, self.get(name, index)?.set(RrType::DNAME)?)))
     }
 
+    /// Whether there is a name beside the apex.
+    pub(crate) fn has_names(&self) -> bool {
+        self.index.len() > 1
+    }
+
     /// Every name in canonical order, empty non-terminals too.
     pub(crate) fn iter(&self) -> impl Iterator<Item = StaticName<'_>> {
         let mut at = 1;

@@ -118,7 +118,7 @@ impl<'z> Check<'z> {
                 RrType::MX => self.host(owner, kind, rdata.get(2..).unwrap_or_default(), set.ttl()),
                 RrType::SRV => self.host(owner, kind, rdata.get(6..).unwrap_or_default(), set.ttl()),
                 RrType::NAPTR => self.naptr(owner, &rdata, set.ttl()),
-                RrType::CNAME => self.alias(owner, &rdata),
+                RrType::CNAME | RrType::DNAME => self.alias(owner, kind, &rdata),
                 _ => {}
             }
         }
@@ -194,11 +194,11 @@ impl<'z> Check<'z> {
         }
     }
 
-    fn alias(&mut self, owner: &[u8], target: &[u8]) {
+    fn alias(&mut self, owner: &[u8], kind: RrType, target: &[u8]) {
         let Some(name) = QueryName::parse(target) else { return };
         if matches!(self.zones.lookup(&name, RrType::CNAME), Lookup::NxDomain(_)) {
             let text = format!("leads to {}, which does not exist", Presented(target));
-            self.find(Severity::Warning, owner, RrType::CNAME, text);
+            self.find(Severity::Warning, owner, kind, text);
         }
     }
 
@@ -319,6 +319,7 @@ mod tests {
             ("DNS-27 glue", "sub NS ns.sub\n", "fault: sub.a.test. NS: ns.sub.a.test. lies below the delegation"),
             ("DNS-43 size", &long, "warning: long.a.test. TXT: the answer has"),
             ("alias to nothing", "w CNAME nothing\n", "warning: w.a.test. CNAME: leads to nothing.a.test."),
+            ("DNAME to nothing", "w DNAME nothing\n", "warning: w.a.test. DNAME: leads to nothing.a.test."),
             ("TTL", "s 600 SRV 0 0 5061 ns\n", "warning: s.a.test. SRV: kept for 600 s"),
         ] {
             let found = findings(&[("a.test", &format!("{NS}{text}"))]);

@@ -114,7 +114,8 @@ fn a_dname_that_would_hide_something_is_refused() {
 /// ENUM-84: a DNAME at the prefix hands over what is below it; with NS records it is a delegation.
 #[test]
 fn a_block_is_handed_over() {
-    let numbers = "6.4.4 DNAME e164.uk.example.\n7.4.4 NS ns.uk.example.\n6.1.5.5.1 DNAME e164.us.example.\n";
+    let numbers = "6.4.4 DNAME e164.uk.example.\n7.4.4 NS ns.uk.example.\n6.1.5.5.1 DNAME e164.us.example.\n\
+                   8.7.1.5.5.1 TXT fixed\n";
     let mut zones = zones("", "", numbers).unwrap();
     for claim in ["+4461", "+446*", "+44612*", "+551", "+446123"] {
         let refused = zones.check(&numbered("x.ostn.test", claim));
@@ -142,6 +143,12 @@ fn a_block_is_handed_over() {
         ("+155161", "DNAME"),
         // RFC 4592 2.2.1: the block's wildcard does not match a name that is there.
         ("+15516", "NODATA"),
+        ("+155178", "NODATA"),
+        ("+15517", "NODATA"),
+        // Nor what is below one: then that is the closest encloser.
+        ("+1551789", "NXDOMAIN"),
+        ("+155179", "NXDOMAIN"),
+        ("+15518", "records"),
     ] {
         assert_eq!(at(digits), outcome, "{digits}");
     }
@@ -151,7 +158,7 @@ fn a_block_is_handed_over() {
     assert!(text.contains("6.4.4.e164.ostn.test. 3600 IN DNAME e164.uk.example.\n"), "{text}");
     // What is exported answers alike.
     let plain = Zones::new(Settings::default(), vec![read("e164.ostn.test", &text).unwrap()], Serial::new(1)).unwrap();
-    for digits in ["+4461", "+446", "+15515", "+155161", "+15516", "+448", "+155"] {
+    for digits in ["+4461", "+446", "+15515", "+155161", "+15516", "+448", "+155", "+15517", "+1551789", "+155179"] {
         let kind = |zones| std::mem::discriminant(&found(zones, &number_name(digits), RrType::NAPTR));
         assert_eq!(kind(&zones), kind(&plain), "{digits}");
     }
