@@ -1,5 +1,8 @@
 //! DoH (RFC 8484; DNS-65).
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -241,20 +244,49 @@ async fn a_large_head_is_refused() {
     fixture.server.shutdown().await;
 }
 
+/// A body that says when it is asked for: the head of its request is on the way then.
+struct Announced {
+    asked: Option<tokio::sync::oneshot::Sender<()>>,
+    data: Option<Bytes>,
+}
+
+impl hyper::body::Body for Announced {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        if let Some(asked) = self.asked.take() {
+            asked.send(()).unwrap();
+        }
+        Poll::Ready(self.data.take().map(|data| Ok(hyper::body::Frame::data(data))))
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn shutdown_answers_what_has_arrived() {
     let fixture = Fixture::start();
-    let query = id_0(Query::new("node.test", "SOA"));
-    let mut sender = fixture.http2().await;
-    read(send(&mut sender, get(&query)).await).await;
+    let announced = || {
+        let (asked, begun) = tokio::sync::oneshot::channel();
+        let query = id_0(Query::new("node.test", "SOA"));
+        let request = post(query.clone()).map(|_| Announced { asked: Some(asked), data: Some(query.into()) });
+        (request, begun)
+    };
+    let stream = fixture.tls(fixture.doh(), b"h2").await.unwrap();
+    let (mut new, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
     let stream = fixture.tls(fixture.doh(), b"http/1.1").await.unwrap();
     let (mut old, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    timeout(PATIENCE, old.send_request(get(&query))).await.unwrap().unwrap().into_body().collect().await.unwrap();
+    timeout(PATIENCE, new.ready()).await.unwrap().unwrap();
     timeout(PATIENCE, old.ready()).await.unwrap().unwrap();
-    let (new, old) = (sender.send_request(get(&query)), old.send_request(get(&query)));
+    let ((for_new, new_begun), (for_old, old_begun)) = (announced(), announced());
+    let (new, old) = (tokio::spawn(new.send_request(for_new)), tokio::spawn(old.send_request(for_old)));
+    timeout(PATIENCE, async { (new_begun.await.unwrap(), old_begun.await.unwrap()) }).await.unwrap();
     let start = std::time::Instant::now();
     let ((), new, old) = timeout(PATIENCE, async { tokio::join!(fixture.server.shutdown(), new, old) }).await.unwrap();
     assert!(start.elapsed() < TcpLimits::default().drain, "an idle connection does not hold the server up");
-    assert_eq!((new.unwrap().status(), old.unwrap().status()), (StatusCode::OK, StatusCode::OK));
+    assert_eq!((new.unwrap().unwrap().status(), old.unwrap().unwrap().status()), (StatusCode::OK, StatusCode::OK));
 }
