@@ -151,7 +151,7 @@ fn take(zones: &Zones, transfers: &Transfers, client: &Client<'_>, buffer: &mut 
     let now = transfers.clock;
     let mut session = None;
     if let Some(record) = survey.tsig.as_ref().filter(|_| !survey.broken && !is_unknown(opcode)) {
-        match check(&transfers.keys, &buffer[..len], record, now()) {
+        match check(&transfers.permissions().keys, &buffer[..len], record, now()) {
             Checked::Good(good) => session = Some(good),
             Checked::Malformed => return Taken::Answered(echo(&survey, Rcode::FormErr, client, buffer)),
             Checked::Bad(refusal) => {
@@ -168,6 +168,16 @@ fn take(zones: &Zones, transfers: &Transfers, client: &Client<'_>, buffer: &mut 
     }
     let reply = match judge(&survey, opcode, client) {
         Verdict::Transfer { name, from } => {
+            if let (Some(record), Some(session)) = (&survey.tsig, &session)
+                && matches!(client.transport, Transport::Tcp)
+                && !transfers.is_new(session, now())
+            {
+                count(&transfers.counters.bad_signatures);
+                debug!(rule = "RFC 8945 5.2.3", "a signed request for a transfer came again");
+                let reply = echo(&survey, Rcode::NotAuth, client, buffer);
+                let session = session.clone().with_bad_time(record, now());
+                return Taken::Answered(sign(buffer, reply, session, now(), limit(client.transport, edns)));
+            }
             let frame = Frame {
                 id: u16_at(buffer, 0).unwrap_or_default(),
                 recursion_desired: buffer[2] & flag::RD != 0,

@@ -16,10 +16,11 @@ use tokio::net::UdpSocket;
 use tracing::{debug, warn};
 
 use crate::full::tsig_of;
+use crate::transfer::Transfers;
 use crate::tsig::{Session, TsigKey};
 use crate::wire::{CLASS_IN, HEADER, flag, u16_at};
 
-/// How often the zones are looked at: changes within it become one message.
+/// How often the zones and answers are looked at while there is something to say: changes within it become one message.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Longest wait for an answer to the first message; doubled for each one after it, up to [`LONGEST_WAIT`].
@@ -121,6 +122,11 @@ impl Plan {
         }
     }
 
+    /// Whether there is nothing to say, and no answer to wait for.
+    fn is_quiet(&self) -> bool {
+        self.topics.values().all(|topic| matches!(topic.state, State::Quiet))
+    }
+
     /// The messages to be sent at `now`, which is `clock` seconds after 1970.
     fn letters(&mut self, zones: &Zones, now: Instant, clock: u64) -> Vec<Letter> {
         let mut under_way = 0;
@@ -211,19 +217,19 @@ fn notify(id: u16, zone: &tandem_zone::Zone) -> Vec<u8> {
 
 /// What [`run`] needs to know.
 pub(crate) struct Notifier {
-    pub(crate) secondaries: Vec<Secondary>,
-    pub(crate) keys: Vec<Arc<TsigKey>>,
+    /// Has the secondaries and their keys.
+    pub(crate) transfers: Arc<Transfers>,
     /// Our own addresses: messages come from one of them where that is possible, for secondaries check the sender.
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) live: Live,
-    /// Seconds since 1970.
-    pub(crate) clock: fn() -> u64,
 }
 
-/// Tells of changes until the task is aborted.
+/// Tells of changes until the task is aborted. Sleeps for as long as there is nothing to say and nothing to wait for.
 pub(crate) async fn run(notifier: Notifier) {
-    let Notifier { secondaries, keys, addresses, live, clock } = notifier;
-    let mut plan = Plan::new(&secondaries, &keys);
+    let Notifier { transfers, addresses, live } = notifier;
+    let clock = transfers.clock;
+    let mut permissions = transfers.permissions();
+    let mut plan = Plan::new(&permissions.secondaries, &permissions.keys);
     let mut sockets: BTreeMap<IpAddr, UdpSocket> = BTreeMap::new();
     let mut seen = None;
     let mut buffer = [0; LONGEST_ANSWER];
@@ -237,8 +243,16 @@ pub(crate) async fn run(notifier: Notifier) {
                 debug!(known, "an answer to NOTIFY");
             }
         }
-        let zones = live.load();
+        let current = transfers.permissions();
+        if !Arc::ptr_eq(&current, &permissions) {
+            // Everybody hears everything again: who they are may have changed, and what they may have.
+            plan = Plan::new(&current.secondaries, &current.keys);
+            permissions = current;
+            seen = None;
+        }
+        // In this order: a version that comes between is looked at the next time.
         let count = live.version_count();
+        let zones = live.load();
         if seen != Some(count) {
             seen = Some(count);
             plan.look(&zones);
@@ -252,6 +266,9 @@ pub(crate) async fn run(notifier: Notifier) {
             if let Err(error) = sent {
                 debug!(%error, "NOTIFY was not sent; it is tried again");
             }
+        }
+        if plan.is_quiet() {
+            transfers.news.notified().await;
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::notify::{self, Notifier};
 use crate::stats::{Counters, Stats};
 use crate::tcp::Inside;
 use crate::tls::{Certificate, CertificateError};
-use crate::transfer::{Transfers, system_clock};
+use crate::transfer::{TransferConfig, Transfers, system_clock};
 use crate::{https, quic, tcp, tls, udp};
 
 /// Tries to find a port that is free for UDP and TCP both, when any will do.
@@ -107,16 +107,13 @@ impl DnsServer {
         let tcp =
             tcp::Service::start(listeners, endpoints, config.tcp, live, &server.transfers, &server.policy, &runtime);
         server.tcp = Some(tcp.map_err(StartError::System)?);
-        if !config.transfers.secondaries.is_empty() {
-            let notifier = Notifier {
-                secondaries: config.transfers.secondaries.clone(),
-                keys: server.transfers.keys.clone(),
-                addresses: server.addresses.clone(),
-                live: live.clone(),
-                clock: system_clock,
-            };
-            server.notifier = Some(runtime.spawn(notify::run(notifier)).abort_handle());
-        }
+        // Without secondaries it sleeps until there are some.
+        let notifier = Notifier {
+            transfers: Arc::clone(&server.transfers),
+            addresses: server.addresses.clone(),
+            live: live.clone(),
+        };
+        server.notifier = Some(runtime.spawn(notify::run(notifier)).abort_handle());
         info!(addresses = ?server.addresses, udp_threads = server.udp_threads.len(), "DNS is served");
         Ok(server)
     }
@@ -165,6 +162,12 @@ impl DnsServer {
     /// [`CertificateError`]: the old certificate stays in use.
     pub fn reload_certificate(&self) -> Result<(), CertificateError> {
         self.encrypted.certificate.as_ref().map_or(Ok(()), |certificate| certificate.reload())
+    }
+
+    /// Takes over the keys, transfer rules and secondaries of `config`; whether any of them differs. Transfers that have begun go
+    /// on; secondaries are told of every zone again. The limits stay as they were at the start.
+    pub fn replace_transfers(&self, config: TransferConfig) -> bool {
+        self.transfers.replace(config)
     }
 
     /// What was answered since the start.

@@ -1,9 +1,9 @@
 //! TCP (RFC 7766): messages behind two octets of length, many on one connection, within limits of number and time.
 //!
 //! [`Service`] owns the tasks of all transports with connections: one a listener, one a connection. Its connections, be
-//! they plain, DoT, DoH or DoQ, share one [`Room`]. DoT is this framing inside TLS, so [`serve`] takes any stream.
-//! Answers go out in the order of the questions: each is ready at once, so none holds up another (DNS-61).
+//! they plain, DoT, DoH or DoQ, share one [`Room`]. DoT is this framing inside TLS, so [`connection::serve`] takes any stream.
 
+mod connection;
 pub(crate) mod room;
 
 use std::io;
@@ -13,12 +13,11 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tandem_zone::{Live, Zones};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
@@ -27,9 +26,10 @@ use crate::client::{Client, Policy};
 use crate::config::TcpLimits;
 use crate::respond::respond;
 use crate::stats::{Counters, TransportStats};
-use crate::transfer::{self, Granted, Transfers};
-use crate::wire::{LENGTH, MAX_MESSAGE};
-use crate::{client, full, https, padding, quic, tls};
+use crate::transfer::Transfers;
+use crate::wire::MAX_MESSAGE;
+use crate::{client, https, padding, quic, tls};
+use connection::serve;
 use room::{Admission, Guest, Room};
 
 /// Connections that the system keeps for us while we accept others.
@@ -37,12 +37,6 @@ const BACKLOG: i32 = 1024;
 
 /// Pause after a failed accept that is not one client's fault (no descriptors left): without it, a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Octets read at first; a connection's buffer grows only when a message is longer.
-const FIRST_BUFFER: usize = 2048;
-
-/// Octets of answers after which they are written before more are made.
-const WRITE_AT: usize = 32 * 1024;
 
 /// What goes on inside the connections of a listener.
 #[derive(Clone)]
@@ -293,181 +287,6 @@ async fn connect(stream: TcpStream, inside: Inside, guest: Guest, shared: Arc<Sh
                 Box::pin(https::serve(stream, client, guest, shared)).await;
             }
         }
-    }
-}
-
-/// Serves one connection until it ends, is idle too long, has to make room, or the server stops.
-///
-/// `client` decides about transfers, and is kept no longer than the connection.
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, client: IpAddr, guest: Guest, shared: Arc<Shared>) {
-    let mut stop = shared.stop.clone();
-    let mut input = Input { client, buffer: Vec::with_capacity(FIRST_BUFFER), answered: 0, granted: None };
-    let mut output = Vec::new();
-    let mut deadline = Instant::now() + shared.limits.idle;
-    loop {
-        input.make_room();
-        let read = tokio::select! {
-            read = timeout_at(deadline, stream.read_buf(&mut input.buffer)) => read,
-            () = guest.dismissed() => return,
-            _ = stop.wait_for(|stop| *stop) => break,
-        };
-        match read {
-            Ok(Ok(1..)) => {}
-            // The client may have closed its half only: what it asked is answered already. Or it is idle too long.
-            Ok(Ok(0)) | Err(_) => {
-                // TLS says good-bye, so that nobody takes the end for a cut (RFC 8446 6.1).
-                let _ = timeout(shared.limits.write, stream.shutdown()).await;
-                return;
-            }
-            Ok(Err(_)) => return,
-        }
-        let idle_since = guest.busy();
-        // Only a whole message earns more time (RFC 7766 6.2.3), so that a drip of octets does not hold a place.
-        match answer_all(&mut stream, &mut input, &mut output, &shared).await {
-            Ok(0) => guest.idle_as_before(idle_since),
-            Ok(_) => {
-                deadline = Instant::now() + shared.limits.idle;
-                guest.idle();
-            }
-            Err(Gone) => return,
-        }
-    }
-    // What came before the stop is still answered. A read that does not wait would miss what the runtime has not noticed.
-    input.make_room();
-    if let Ok(Ok(1..)) = timeout(LAST_READ, stream.read_buf(&mut input.buffer)).await {
-        let _ = answer_all(&mut stream, &mut input, &mut output, &shared).await;
-    }
-    let _ = timeout(shared.limits.write, stream.shutdown()).await;
-}
-
-/// The client does not read, or has gone.
-struct Gone;
-
-/// Answers the whole messages in `input`; how many were answered.
-async fn answer_all<S: AsyncWrite + Unpin>(
-    stream: &mut S,
-    input: &mut Input,
-    output: &mut Vec<u8>,
-    shared: &Shared,
-) -> Result<usize, Gone> {
-    let mut answered = 0;
-    loop {
-        let more = input.answer_some(output, shared, &mut answered);
-        if !output.is_empty() {
-            let written = timeout(shared.limits.write, async {
-                stream.write_all(output).await?;
-                // TLS may have taken what the socket has not.
-                stream.flush().await
-            });
-            let written = written.await;
-            output.clear();
-            if !matches!(written, Ok(Ok(()))) {
-                shared.counters.add(TransportStats { not_sent: 1, ..<_>::default() });
-                return Err(Gone);
-            }
-        }
-        if let Some(granted) = input.granted.take() {
-            send_transfer(stream, granted, shared).await?;
-            continue;
-        }
-        if !more {
-            output.shrink_to(WRITE_AT);
-            return Ok(answered);
-        }
-    }
-}
-
-/// Writes a transfer as fast as the client reads; what it asked behind that waits (RFC 5936 4.1).
-async fn send_transfer<S: AsyncWrite + Unpin>(stream: &mut S, granted: Granted, shared: &Shared) -> Result<(), Gone> {
-    let limits = shared.transfers.limits;
-    let sending = async {
-        let mut chunks = granted.begin().await.ok_or(Gone)?;
-        while let Some(chunk) = chunks.next().await.map_err(|transfer::BrokenOff| Gone)? {
-            let written = timeout(limits.read, async {
-                stream.write_all(&chunk).await?;
-                stream.flush().await
-            });
-            let Ok(Ok(())) = written.await else { return Err(Gone) };
-        }
-        Ok(())
-    };
-    timeout(limits.total, sending).await.unwrap_or(Err(Gone))
-}
-
-/// What a client has sent: the part in front is answered.
-struct Input {
-    client: IpAddr,
-    buffer: Vec<u8>,
-    answered: usize,
-    /// A transfer that is to go out before anything else is answered.
-    granted: Option<Granted>,
-}
-
-impl Input {
-    /// Drops what is answered, and makes sure that the message that has begun will fit.
-    fn make_room(&mut self) {
-        self.buffer.drain(..self.answered);
-        self.answered = 0;
-        let wanted = self.buffer.first_chunk().map_or(LENGTH, |len| LENGTH + usize::from(u16::from_be_bytes(*len)));
-        self.buffer.reserve(wanted.max(FIRST_BUFFER).saturating_sub(self.buffer.len()).max(1));
-    }
-
-    fn next(&self) -> Option<&[u8]> {
-        let (len, rest) = self.buffer[self.answered..].split_first_chunk()?;
-        rest.get(..usize::from(u16::from_be_bytes(*len)))
-    }
-
-    /// Answers messages into `output`, each behind its length (RFC 7766 8); whether there may be more.
-    fn answer_some(&mut self, output: &mut Vec<u8>, shared: &Shared, answered: &mut usize) -> bool {
-        if self.next().is_none() {
-            return false;
-        }
-        let zones = shared.live.load();
-        let mut counted = TransportStats::default();
-        with_scratch(|scratch| {
-            while output.len() < WRITE_AT
-                && self.granted.is_none()
-                && let Some(message) = self.next()
-            {
-                let len = message.len();
-                scratch[..len].copy_from_slice(message);
-                self.answered += LENGTH + len;
-                let reply = if transfer::is_wanted(&scratch[..len]) {
-                    match full::transfer(
-                        &zones,
-                        &shared.transfers,
-                        &shared.client(Transport::Tcp, self.client),
-                        &mut scratch[..],
-                        len,
-                    ) {
-                        Ok(granted) => {
-                            if let Some(log) = &shared.policy.query_log {
-                                log.note_transfer(shared.name, &scratch[..len]);
-                            }
-                            self.granted = Some(granted);
-                            *answered += 1;
-                            continue;
-                        }
-                        Err(reply) => {
-                            if let Some(log) = &shared.policy.query_log {
-                                log.note(shared.name, &scratch[..], Some(&reply));
-                            }
-                            Some(reply)
-                        }
-                    }
-                } else {
-                    shared.answer(&zones, Transport::Tcp, self.client, &mut scratch[..], len)
-                };
-                counted.count(reply.as_ref(), &scratch[..]);
-                if let Some(reply) = reply {
-                    output.extend(u16::try_from(reply.len).unwrap_or_default().to_be_bytes());
-                    output.extend_from_slice(&scratch[..reply.len]);
-                    *answered += 1;
-                }
-            }
-        });
-        shared.counters.add(counted);
-        self.next().is_some()
     }
 }
 

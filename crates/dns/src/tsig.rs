@@ -328,11 +328,7 @@ pub(crate) fn check(keys: &[Arc<TsigKey>], message: &[u8], record: &TsigRecord, 
     let mut session = Session::new(Arc::clone(key));
     session.prior.clone_from(&record.mac);
     if now.abs_diff(record.time) > u64::from(record.fudge) {
-        // The client's time, so that it believes us, and ours, so that it learns (RFC 8945 5.2.3).
-        session.error = error::BAD_TIME;
-        session.time = Some((record.time, record.fudge));
-        session.other = now.to_be_bytes()[2..].to_vec();
-        return Checked::Bad(Refusal::Signed(session));
+        return Checked::Bad(Refusal::Signed(session.with_bad_time(record, now)));
     }
     if record.mac.len() < full {
         // Our policy: whole MACs only. No server that we know of sends others unasked.
@@ -369,6 +365,18 @@ impl Session {
     /// Signs a request of ours with `key`, first of all.
     pub(crate) const fn new(key: Arc<TsigKey>) -> Self {
         Self { key, prior: Vec::new(), first: true, time: None, error: 0, other: Vec::new() }
+    }
+
+    /// Refuses the request that has `record`: BADTIME, with the client's time, so that it believes us, and ours, so that it
+    /// learns (RFC 8945 5.2.3).
+    pub(crate) fn with_bad_time(self, record: &TsigRecord, now: u64) -> Self {
+        let other = now.to_be_bytes()[2..].to_vec();
+        Self { error: error::BAD_TIME, time: Some((record.time, record.fudge)), other, ..self }
+    }
+
+    /// The MAC that the next message covers: before the first answer, the request's.
+    pub(crate) fn prior_mac(&self) -> &[u8] {
+        &self.prior
     }
 
     /// The key's name.

@@ -117,6 +117,12 @@ impl Service {
         self.dns.reload_certificate()
     }
 
+    /// Takes over the TSIG keys, transfer rules and secondaries of `config`, a newer reading of the settings; whether any of
+    /// them differs. Other settings count from the next start.
+    pub fn replace_transfers(&self, config: &Config) -> bool {
+        self.dns.replace_transfers(config.dns.transfers.clone())
+    }
+
     /// Reads the secrets of DNS cookies again; the next answer has a cookie made with the first of them.
     ///
     /// # Errors

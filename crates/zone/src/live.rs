@@ -1,6 +1,7 @@
 //! The version that is served now, the swap to the next, and the versions before it for incremental transfers.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,16 @@ struct Past {
 struct PastState {
     versions: VecDeque<Arc<Zones>>,
     count: u64,
+    listeners: Vec<Listener>,
+}
+
+/// Is called after each publication, until it returns `false`.
+struct Listener(Box<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
 }
 
 impl Live {
@@ -43,7 +54,8 @@ impl Live {
 
     /// Begins with `zones`, and the versions before it, oldest first.
     pub(crate) fn with_past(zones: Zones, versions: VecDeque<Arc<Zones>>) -> Self {
-        let past = Past { state: Mutex::new(PastState { versions, count: 0 }), published: Condvar::new() };
+        let past =
+            Past { state: Mutex::new(PastState { versions, ..PastState::default() }), published: Condvar::new() };
         Self { current: Arc::new(ArcSwap::from_pointee(zones)), past: Arc::new(past) }
     }
 
@@ -73,7 +85,14 @@ impl Live {
         }
         self.current.store(Arc::new(zones));
         past.count += 1;
+        past.listeners.retain(|Listener(call)| call());
         self.past.published.notify_all();
+    }
+
+    /// Has `call` called after each publication from now on, until it returns `false`. It runs on the writer's thread: it
+    /// wakes somebody and returns, and does not use this value.
+    pub fn on_publish(&self, call: impl Fn() -> bool + Send + Sync + 'static) {
+        self.past().listeners.push(Listener(Box::new(call)));
     }
 
     /// What leads from serial `from` of the zone at `apex` to the version `now`, and the SOA of then: data and TTL.

@@ -5,6 +5,7 @@
 //! chunk, as fast as the client reads. One version is served from the first record to the last (DNS-79, DNS-T57).
 
 mod messages;
+mod replay;
 #[cfg(test)]
 mod tests;
 
@@ -13,17 +14,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use tandem_model::{DomainName, Serial};
 use tandem_zone::{Live, QueryName, RdataSink, RrType, Rrset, Zone, Zones};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{debug, info, warn};
 
 use crate::access::TransferRule;
 use crate::notify::Secondary;
-use crate::tsig::TsigKey;
+use crate::tsig::{Session, TsigKey};
 use crate::wire::{HEADER, LENGTH, flag, name_len, u16_at};
 pub(crate) use messages::Frame;
 use messages::{Messages, Sink, Stop};
+use replay::Replays;
 
 /// Chunks that wait for the client while the next is made; with the two in hand, some 320 KiB a transfer.
 const CHUNKS: usize = 2;
@@ -118,14 +121,33 @@ pub(crate) fn system_clock() -> u64 {
 /// What a server knows about keys and transfers.
 #[derive(Debug)]
 pub(crate) struct Transfers {
-    pub(crate) keys: Vec<Arc<TsigKey>>,
     /// Seconds since 1970.
     pub(crate) clock: fn() -> u64,
     pub(crate) counters: TransferCounters,
     pub(crate) limits: TransferLimits,
-    rules: Vec<TransferRule>,
+    /// Says that there is another version, or that the permissions were exchanged.
+    pub(crate) news: Notify,
+    permissions: ArcSwap<Permissions>,
+    replays: Replays,
     live: Live,
     turns: Arc<Semaphore>,
+}
+
+/// What may be exchanged for other settings while the server runs.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Permissions {
+    /// The keys that we know.
+    pub(crate) keys: Vec<Arc<TsigKey>>,
+    /// Whom to tell of changes.
+    pub(crate) secondaries: Vec<Secondary>,
+    rules: Vec<TransferRule>,
+}
+
+impl Permissions {
+    fn new(config: TransferConfig) -> Arc<Self> {
+        let keys = config.keys.into_iter().map(Arc::new).collect();
+        Arc::new(Self { keys, secondaries: config.secondaries, rules: config.rules })
+    }
 }
 
 /// A request for a transfer whose form is right, and whose signature, if any, is good.
@@ -161,15 +183,42 @@ pub(crate) enum OverUdp {
 impl Transfers {
     /// Serves what `config` says, from `live`; `clock` gives seconds since 1970.
     pub(crate) fn new(config: TransferConfig, live: Live, clock: fn() -> u64) -> Arc<Self> {
-        Arc::new(Self {
-            keys: config.keys.into_iter().map(Arc::new).collect(),
+        let limits = config.limits;
+        let transfers = Arc::new(Self {
             clock,
             counters: TransferCounters::default(),
-            limits: config.limits,
-            rules: config.rules,
+            limits,
+            permissions: ArcSwap::new(Permissions::new(config)),
+            news: Notify::new(),
+            replays: Replays::default(),
             live,
-            turns: Arc::new(Semaphore::new(config.limits.at_a_time)),
-        })
+            turns: Arc::new(Semaphore::new(limits.at_a_time)),
+        });
+        let weak = Arc::downgrade(&transfers);
+        transfers.live.on_publish(move || weak.upgrade().map(|transfers| transfers.news.notify_one()).is_some());
+        transfers
+    }
+
+    /// Serves the keys, rules and secondaries of `config` from now on; whether any of them differs. Transfers that have begun
+    /// go on, and the limits stay.
+    pub(crate) fn replace(&self, config: TransferConfig) -> bool {
+        let permissions = Permissions::new(config);
+        if *permissions == **self.permissions.load() {
+            return false;
+        }
+        self.permissions.store(permissions);
+        self.news.notify_one();
+        true
+    }
+
+    /// The keys, rules and secondaries of this moment.
+    pub(crate) fn permissions(&self) -> Arc<Permissions> {
+        self.permissions.load_full()
+    }
+
+    /// Whether a signed request for a transfer over a connection comes for the first time.
+    pub(crate) fn is_new(&self, session: &Session, now: u64) -> bool {
+        self.replays.is_new(session.prior_mac(), now)
     }
 
     /// What was done since the start.
@@ -200,8 +249,8 @@ impl Transfers {
             count(&self.counters.refused);
             return Err(Box::new(frame));
         };
-        let key = frame.session.as_ref().map(crate::tsig::Session::key);
-        if !self.rules.iter().any(|rule| rule.allows(zone.apex(), key, client)) {
+        let key = frame.session.as_ref().map(Session::key);
+        if !self.permissions.load().rules.iter().any(|rule| rule.allows(zone.apex(), key, client)) {
             count(&self.counters.refused);
             debug!(zone = %zone.apex(), key = key.map(tracing::field::display), rule = "DNS-74", "transfer refused");
             return Err(Box::new(frame));
@@ -222,9 +271,10 @@ impl Transfers {
             count(&self.counters.refused);
             return OverUdp::Refused(frame);
         };
-        let key = frame.session.as_ref().map(crate::tsig::Session::key);
+        let key = frame.session.as_ref().map(Session::key);
         let of_zone = |rule: &&TransferRule| rule.zone.as_ref().is_none_or(|apex| apex == zone.apex());
-        let mut rules = self.rules.iter().filter(of_zone);
+        let permissions = self.permissions();
+        let mut rules = permissions.rules.iter().filter(of_zone);
         let by_key = rules.clone().any(|rule| {
             rule.networks.is_empty() && !rule.keys.is_empty() && key.is_some_and(|key| rule.keys.contains(key))
         });
@@ -271,25 +321,31 @@ pub(crate) fn is_wanted(message: &[u8]) -> bool {
 }
 
 impl Granted {
-    /// Waits for a turn, then writes on a thread of the blocking pool; `None` when there was no turn in time.
+    /// Waits for a turn, then writes on a thread of the blocking pool. Without a turn in time the chunks end broken off.
     ///
-    /// Whoever takes the chunks sets the pace; dropping the receiver ends the transfer.
-    pub(crate) async fn begin(self) -> Option<Chunks> {
-        let transfers = Arc::clone(&self.transfers);
-        let turn = tokio::time::timeout(transfers.limits.turn, Arc::clone(&transfers.turns).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else {
-            count(&transfers.counters.broken_off);
-            warn!(zone = %self.apex, limit = transfers.limits.at_a_time, "a transfer found no turn: too many at a time");
-            return None;
-        };
+    /// Whoever takes the chunks sets the pace; dropping them ends the transfer.
+    pub(crate) fn begin(self) -> Chunks {
         let (sender, chunks) = mpsc::channel(CHUNKS);
-        tokio::task::spawn_blocking(move || {
-            if self.run(&turn, &mut |chunk| sender.blocking_send(Some(chunk)).is_ok()) {
-                // Nobody waits for it if this fails.
-                let _ = sender.blocking_send(None);
-            }
+        tokio::spawn(async move {
+            let transfers = Arc::clone(&self.transfers);
+            let turn = tokio::time::timeout(transfers.limits.turn, Arc::clone(&transfers.turns).acquire_owned());
+            let turn = tokio::select! {
+                turn = turn => turn,
+                () = sender.closed() => return count(&transfers.counters.broken_off),
+            };
+            let Ok(Ok(turn)) = turn else {
+                count(&transfers.counters.broken_off);
+                let limit = transfers.limits.at_a_time;
+                return warn!(zone = %self.apex, limit, "a transfer found no turn: too many at a time");
+            };
+            tokio::task::spawn_blocking(move || {
+                if self.run(&turn, &mut |chunk| sender.blocking_send(Some(chunk)).is_ok()) {
+                    // Nobody waits for it if this fails.
+                    let _ = sender.blocking_send(None);
+                }
+            });
         });
-        Some(Chunks(chunks))
+        Chunks(chunks)
     }
 
     /// Writes all of it; whether it came to its end. Holds its turn meanwhile.

@@ -155,9 +155,6 @@ async fn whole_zones_dns_71() {
         let now = system_clock();
         let (query, _) = signed(Query::new(zone, "AXFR").edns(1232), key(), now);
         let mut stream = connect(address, &query).await;
-        let more = Query::new("node.test", "SOA");
-        let framed = [&u16::try_from(more.0.len()).unwrap().to_be_bytes()[..], &more.0].concat();
-        stream.write_all(&framed).await.unwrap();
         let messages = read_until(&mut stream, 2).await;
         let all = records(&messages);
         let soa = all.first().unwrap();
@@ -173,7 +170,8 @@ async fn whole_zones_dns_71() {
             assert!(tsig_of(message).is_some(), "{zone}: RFC 8945 5.3.1: every message is signed");
         }
         assert!(zone != "big.test" || messages.len() == 1, "owners are compressed");
-        // What was asked behind it is answered behind it.
+        // The connection goes on.
+        send(&mut stream, Query::new("node.test", "SOA"), 1).await;
         assert!(shown(&read_message(&mut stream).await.unwrap()).starts_with("NOERROR aa"));
     }
     counted(&server, TransferStats { axfr: 4, ..<_>::default() }).await;
@@ -317,6 +315,79 @@ async fn one_version_whatever_changes_meanwhile_dns_t57() {
     server.shutdown().await;
 }
 
+/// Sends a query with this ID on a connection that is open.
+async fn send(stream: &mut TcpStream, mut query: Query, id: u16) {
+    query.0[..2].copy_from_slice(&id.to_be_bytes());
+    stream.write_all(&[&u16::try_from(query.0.len()).unwrap().to_be_bytes()[..], &query.0].concat()).await.unwrap();
+}
+
+fn id_of(message: &[u8]) -> u16 {
+    u16::from_be_bytes([message[0], message[1]])
+}
+
+/// Reads messages until `soas` SOA records of the transfer with this ID have come; the IDs as they came, a run of one ID once.
+async fn ids_until_end(stream: &mut TcpStream, id: u16, soas: usize) -> Vec<u16> {
+    let (mut ids, mut seen) = (Vec::new(), 0);
+    while seen < soas {
+        let message = read_message(stream).await.expect("the connection goes on");
+        if id_of(&message) == id {
+            let decoded = Message::from_vec(&message).unwrap();
+            seen += decoded.answers.iter().filter(|record| record.record_type() == RecordType::SOA).count();
+        }
+        ids.push(id_of(&message));
+    }
+    ids.dedup();
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_holds_up_no_query_dns_61() {
+    let (server, _, address) = start(huge(1), by_network());
+    let mut stream = connect(address, &Query::new("huge.test", "SOA")).await;
+    read_message(&mut stream).await.unwrap();
+    send(&mut stream, Query::new("huge.test", "AXFR"), 100).await;
+    assert_eq!(id_of(&read_message(&mut stream).await.unwrap()), 100, "the transfer goes out");
+    // A question, another transfer, and a question behind that.
+    send(&mut stream, Query::new("huge.test", "SOA"), 1).await;
+    send(&mut stream, Query::new("huge.test", "AXFR"), 200).await;
+    send(&mut stream, Query::new("huge.test", "NS"), 2).await;
+    // One SOA was in the first message.
+    let ids = ids_until_end(&mut stream, 100, 1).await;
+    assert_eq!(ids.iter().filter(|id| **id == 1).count(), 1, "{ids:?}");
+    assert_eq!(ids.iter().filter(|id| **id == 2).count(), 1, "not behind the second transfer: {ids:?}");
+    assert_eq!(ids.last(), Some(&100), "{ids:?}");
+    assert_eq!(ids_until_end(&mut stream, 200, 2).await, [200], "then the second");
+    // The connection is as good as before.
+    send(&mut stream, Query::new("huge.test", "SOA"), 3).await;
+    assert_eq!(id_of(&read_message(&mut stream).await.unwrap()), 3);
+    counted(&server, TransferStats { axfr: 2, ..<_>::default() }).await;
+
+    // Who closes its half has all that it asked for, then the end.
+    send(&mut stream, Query::new("huge.test", "AXFR"), 300).await;
+    stream.shutdown().await.unwrap();
+    assert_eq!(ids_until_end(&mut stream, 300, 2).await, [300]);
+    assert_eq!(read_message(&mut stream).await, None);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transfers_that_wait_are_few_dns_61_threat_6() {
+    let (server, _, address) = start(zones(), by_network());
+    // More than may wait, and a question behind them, all at once: each has its answer.
+    let mut stream = connect(address, &Query::new("node.test", "AXFR")).await;
+    for id in 1000..1100 {
+        send(&mut stream, Query::new("node.test", "AXFR"), id).await;
+    }
+    send(&mut stream, Query::new("node.test", "SOA"), 1).await;
+    let mut ids = BTreeSet::new();
+    while ids.len() < 102 {
+        ids.insert(id_of(&read_message(&mut stream).await.unwrap()));
+    }
+    assert!(ids.contains(&1) && (1000..1100).all(|id| ids.contains(&id)));
+    counted(&server, TransferStats { axfr: 101, ..<_>::default() }).await;
+    server.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_read_holds_up_nobody_for_long_threat_6() {
     let limits =
@@ -377,4 +448,39 @@ fn a_transfer_is_seen_in_the_question() {
         assert!(!is_wanted(&Query::new("a.test", "AXFR").0[..len]));
     }
     assert_eq!((type_number("AXFR"), type_number("IXFR")), (AXFR, IXFR));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_request_opens_a_transfer_once_rfc_8945_5_2_3() {
+    let (server, _, address) = start(zones(), with_key());
+    let now = system_clock();
+    let (query, session) = signed(Query::new("node.test", "AXFR"), key(), now);
+    read_until(&mut connect(address, &query).await, 2).await;
+    // Somebody sends what he saw.
+    let answer = read_message(&mut connect(address, &query).await).await.unwrap();
+    assert!(shown(&answer).starts_with("NOTAUTH"), "{}", shown(&answer));
+    let record = tsig_of(&answer).expect("signed, so that the client believes it");
+    assert!(!session.answered_by(&answer, &record, now), "the error is BADTIME");
+    assert!(format!("{record:?}").contains("error: 18"), "{record:?}");
+    // What was signed before it on another connection, or by another secondary whose clock is slow, is good.
+    let (earlier, _) = signed(Query::new("node.test", "AXFR"), key(), now - 100);
+    read_until(&mut connect(address, &earlier).await, 2).await;
+    counted(&server, TransferStats { axfr: 2, bad_signatures: 1, ..<_>::default() }).await;
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_keys_and_rules_count_at_once_dns_74() {
+    let (server, _, address) = start(huge(1), by_network());
+    let mut under_way = connect(address, &Query::new("huge.test", "AXFR")).await;
+    read_message(&mut under_way).await.unwrap();
+    assert!(!server.replace_transfers(by_network()), "the same again");
+    assert!(server.replace_transfers(with_key()));
+    let refused = read_message(&mut connect(address, &Query::new("huge.test", "AXFR")).await).await.unwrap();
+    assert_eq!(shown(&refused), "REFUSED", "the network alone is not enough now");
+    let (query, _) = signed(Query::new("huge.test", "AXFR"), key(), system_clock());
+    read_until(&mut connect(address, &query).await, 2).await;
+    read_until(&mut under_way, 1).await;
+    counted(&server, TransferStats { axfr: 2, refused: 1, ..<_>::default() }).await;
+    server.shutdown().await;
 }

@@ -11,6 +11,7 @@ use super::settings::Settings;
 use super::{Failure, output};
 use crate::config::Config;
 use crate::runtime_file::{Running, RuntimeFile};
+use crate::service::blocking;
 use crate::{Service, file_limit, telemetry};
 
 /// Longest time to finish what was accepted before the signal (API-82).
@@ -22,7 +23,7 @@ const DRAIN_WAIT: Duration = Duration::from_secs(30);
 /// `dot ADDR:PORT`, `doh URL` and `doq ADDR:PORT` (where the settings file names such listeners), `api URL`, `metrics URL` (where the settings file asks for them), `token FILE` (the admin token's file, made on first start), `ready`. Log lines go to standard error.
 ///
 /// SIGTERM and SIGINT finish what was accepted and end with status 0, within 30 seconds; a second one ends at once.
-/// SIGHUP reads the zone files, the certificates and the cookie secrets again; if anything is wrong, the old ones stay in use.
+/// SIGHUP reads the zone files, the certificates, the cookie secrets, and the settings of transfers (keys, rules, secondaries) again; if anything is wrong, the old ones stay in use.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
@@ -39,11 +40,11 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let config = self.settings.load()?;
+        let config = self.settings.clone().load()?;
         telemetry::start(&config.log);
         file_limit::raise(&config);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let result = runtime.block_on(serve(config));
+        let result = runtime.block_on(serve(config, &self.settings));
         // A file or a name server that hangs must not hold up the end of the process.
         runtime.shutdown_background();
         result
@@ -90,7 +91,7 @@ enum Wish {
     Reload,
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config, settings: &Settings) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let service = tokio::select! {
         started = Service::start(config.clone()) => started?,
@@ -104,7 +105,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
             if let Err(error) = announce(&running, &service) {
                 warn!(%error, "standard output is closed");
             }
-            run_until_signal(service, &mut signals).await
+            run_until_signal(service, config, settings, &mut signals).await
         }
         Err(source) => {
             service.shutdown().await;
@@ -137,9 +138,15 @@ fn announce(running: &Running, service: &Service) -> std::io::Result<()> {
     output::line("ready")
 }
 
-async fn run_until_signal(service: Service, signals: &mut Signals) -> Result<(), Failure> {
+async fn run_until_signal(
+    service: Service,
+    started_with: Config,
+    settings: &Settings,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
     while let Wish::Reload = signals.next().await {
         reload(&service).await;
+        reload_transfers(&service, &started_with, settings).await;
     }
     info!("draining: a second signal ends at once");
     tokio::select! {
@@ -172,6 +179,24 @@ async fn reload(service: &Service) {
     }
     if let Err(failure) = service.reload_cookie_secret().await {
         error!(reason = %super::with_sources(&failure), "cookie secrets not taken over: the old ones stay");
+    }
+}
+
+/// Reads the settings again, and takes over who may transfer and who is told of changes.
+async fn reload_transfers(service: &Service, started_with: &Config, settings: &Settings) {
+    let settings = settings.clone();
+    match blocking(move || settings.load()).await {
+        Ok(mut config) => {
+            if service.replace_transfers(&config) {
+                info!("keys, transfer rules and secondaries taken over");
+            }
+            let limits = config.dns.transfers.limits;
+            config.dns.transfers = tandem_dns::TransferConfig { limits, ..started_with.dns.transfers.clone() };
+            if config != *started_with {
+                warn!("other settings were changed, too: they count from the next start");
+            }
+        }
+        Err(failure) => error!(reason = %reason(&failure), "settings not taken over: the old ones stay"),
     }
 }
 
