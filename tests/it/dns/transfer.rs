@@ -242,6 +242,61 @@ fn nobody_transfers_without_permission_dns_t54_t56() {
     assert!(!unsigned.contains(&key.secret), "no secret in the log");
 }
 
+/// Keys, rules and secondaries as the settings file has them now; a file with a fault changes nothing.
+#[test]
+fn sighup_takes_over_who_may_transfer_dns_74_75() {
+    if !require(&["dig"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (new_key(folder.path(), "old", "hmac-sha256"), new_key(folder.path(), "new", "hmac-sha512"));
+    let file = folder.path().join("tandem.toml");
+    let settings = |key: &Key, more: &str| {
+        let Key { name, algorithm, .. } = key;
+        let text = format!(
+            "[[dns.tsig]]\nname = \"{name}\"\nalgorithm = \"{algorithm}\"\nsecret_file = \"{name}.secret\"\n\
+             [[dns.transfer]]\nzone = \"ostn.test\"\nkeys = [\"{name}\"]\n{more}"
+        );
+        fs::write(&file, text).unwrap();
+    };
+    settings(&old, "");
+    let service = Setup::new().args(["--config", file.to_str().unwrap()]).start();
+    let may = |key: &Key| {
+        let (at, port) = (format!("@{}", service.dns_addr().ip()), service.dns_addr().port().to_string());
+        let output = process::run("dig", &[&at, "-p", &port, "AXFR", "ostn.test", "-y", &key.argument(), "+tries=1"]);
+        String::from_utf8_lossy(&output.stdout).contains("XFR size: ")
+    };
+    assert!(may(&old) && !may(&new));
+    let told = |words: &str| service.log().lines().filter(|line| line.contains(words)).count();
+
+    for (faults, broken) in
+        ["keys = 7\n", "[[dns.secondary]]\naddress = \"192.0.2.1\"\nkey = \"gone\"\n", "[dns"].iter().enumerate()
+    {
+        settings(&new, broken);
+        service.signal("HUP");
+        wait_until(CATCH_UP, "the fault in the log", || told("settings not taken over") == faults + 1);
+        assert!(may(&old) && !may(&new), "{broken}");
+    }
+
+    // A secondary that is new hears of the zone at once.
+    let secondary = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    secondary.set_read_timeout(Some(CATCH_UP)).unwrap();
+    let address = secondary.local_addr().unwrap();
+    settings(&new, &format!("[[dns.secondary]]\naddress = \"{address}\"\nkey = \"new\"\nzones = [\"ostn.test\"]\n"));
+    service.signal("HUP");
+    let mut notify = [0; 512];
+    let (len, _) = secondary.recv_from(&mut notify).unwrap();
+    assert!(len > 12 && notify[2] == 0x24 && notify[12..].starts_with(b"\x04ostn\x04test\0"), "{notify:?}");
+    assert!(may(&new) && !may(&old));
+    assert_eq!((told("secondaries taken over"), told("count from the next start")), (1, 0));
+
+    // What counts at the start only is said to.
+    settings(&new, "[log]\nformat = \"json\"\n");
+    service.signal("HUP");
+    wait_until(CATCH_UP, "the warning", || told("count from the next start") == 1);
+    assert!([&old, &new].iter().all(|key| !service.log().contains(&key.secret)), "no secret in the log");
+}
+
 /// What `tandem tsig new` prints is taken by Tandem and by the three other programs, and the secret is for nobody else.
 #[test]
 fn a_new_key_is_right_for_both_sides_dns_76() {
