@@ -4,7 +4,9 @@
 //! each wait and each size has a limit, and what a peer says is data, never an instruction.
 
 mod address;
+mod challenge;
 mod connect;
+pub mod dns;
 mod judge;
 mod name;
 mod possession;
@@ -14,6 +16,7 @@ mod suffix;
 mod tls;
 
 pub use address::{AddressRefusal, AddressRule, is_global};
+pub use challenge::{ChallengeError, PROTOCOL, Responder, ResponderError, TlsChallenger};
 pub use connect::{CONNECT_TIMEOUT, ConnectError, MAX_ADDRESSES, SafeConnector};
 pub use judge::{Distrust, Judgement, MAX_CHAIN, Trust, Trusted};
 pub use name::{Leaf, UnreadableCertificate, spki_digest};

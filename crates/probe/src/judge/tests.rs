@@ -42,7 +42,7 @@ fn leaf(alternative: Vec<SanType>) -> CertificateParams {
     params
 }
 
-fn signed(params: CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Certificate {
+fn signed(params: &CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Certificate {
     params.signed_by(&KeyPair::generate().unwrap(), issuer).unwrap()
 }
 
@@ -63,7 +63,8 @@ fn worked_cases() {
     let trust = trusting(authority.as_ref());
     let own = |text| dns(text);
     let ip = |text: &str| SanType::IpAddress(text.parse::<IpAddr>().unwrap());
-    let cases: Vec<(&str, Vec<SanType>, &str, Result<Trusted, Distrust>)> = vec![
+    type Case = (&'static str, Vec<SanType>, &'static str, Result<Trusted, Distrust>);
+    let cases: Vec<Case> = vec![
         ("CERT-T01", vec![uri("sip:example.com")], "example.com", Ok(Authority)),
         ("CERT-T02", vec![own("example.com")], "example.com", Ok(Authority)),
         ("CERT-T03", vec![own("EXAMPLE.COM")], "example.com", Ok(Authority)),
@@ -105,7 +106,7 @@ fn worked_cases() {
         ("no scheme", vec![uri("example.com")], "example.com", Err(Distrust::NoIdentity)),
     ];
     for (id, alternative, domain, verdict) in cases {
-        let certificate = signed(leaf(alternative), &authority);
+        let certificate = signed(&leaf(alternative), &authority);
         let chain = [certificate.der().clone()];
         assert_eq!(trust.judge(&chain, &name(domain), &[], now()).unwrap().verdict, verdict, "{id}");
     }
@@ -117,7 +118,7 @@ fn chains_dates_and_usage() {
     let trust = trusting(authority.as_ref());
     let good = || leaf(vec![dns("example.com")]);
     let chain_fault = |params: CertificateParams, issuer: &Issuer<'_, KeyPair>, at: UnixTime| {
-        let chain = [signed(params, issuer).der().clone()];
+        let chain = [signed(&params, issuer).der().clone()];
         match trust.judge(&chain, &name("example.com"), &[], at).unwrap().verdict {
             Err(Distrust::Chain(why)) => Some(why),
             _ => None,
@@ -153,7 +154,7 @@ fn chains_dates_and_usage() {
     // A leaf must not sign.
     let key = KeyPair::generate().unwrap();
     let middle = good().signed_by(&key, &authority).unwrap();
-    let below = signed(good(), &Issuer::from_params(&good(), key));
+    let below = signed(&good(), &Issuer::from_params(&good(), key));
     let chain = [below.der().clone(), middle.der().clone()];
     assert!(matches!(trust.judge(&chain, &name("example.com"), &[], now()).unwrap().verdict, Err(Distrust::Chain(_))));
 }
@@ -171,9 +172,9 @@ fn pinned_keys() {
     let own = leaf(vec![dns("x.invalid")]).self_signed(&KeyPair::generate().unwrap()).unwrap();
     let mut past = leaf(vec![dns("example.com")]);
     past.not_after = rcgen::date_time_ymd(2021, 1, 1);
-    let expired = signed(past, &authority);
-    let good = signed(leaf(vec![dns("example.com")]), &authority);
-    let other_name = signed(leaf(vec![dns("other.example")]), &authority);
+    let expired = signed(&past, &authority);
+    let good = signed(&leaf(vec![dns("example.com")]), &authority);
+    let other_name = signed(&leaf(vec![dns("other.example")]), &authority);
     let node = |certificate: &Certificate| pin(KeyHolder::Node, certificate);
     let signer = pin(KeyHolder::Authority, anchor);
     let trusted = trusting(anchor);
