@@ -217,6 +217,11 @@ pub enum Act {
         /// Why, if somebody said.
         reason: Option<Box<str>>,
     },
+    /// Lets any key follow the node's key from some time on.
+    ResetKey {
+        /// What is kept from now on.
+        now: Registered,
+    },
     /// Keeps a zone's state: its records changed, or it is new.
     ServeZone(ZoneState),
     /// Forgets a zone that is no longer served.
@@ -278,6 +283,8 @@ pub enum JournalKind {
     Deregister,
     /// A node's state changed, its document did not.
     ChangeState,
+    /// An admin has asked that another key may follow a node's key.
+    ResetKey,
     /// A zone is new, or its master file changed.
     ServeZone,
     /// A zone is no longer served.
@@ -296,6 +303,7 @@ impl Act {
             Self::Register { .. } => JournalKind::Register,
             Self::Deregister { .. } => JournalKind::Deregister,
             Self::ChangeState { .. } => JournalKind::ChangeState,
+            Self::ResetKey { .. } => JournalKind::ResetKey,
             Self::ServeZone(_) => JournalKind::ServeZone,
             Self::DropZone(_) => JournalKind::DropZone,
             Self::IssueToken(_) => JournalKind::IssueToken,
@@ -307,7 +315,9 @@ impl Act {
     #[must_use]
     pub fn subject(&self) -> String {
         match self {
-            Self::Register { now, .. } | Self::ChangeState { now, .. } => now.node.domain().to_string(),
+            Self::Register { now, .. } | Self::ChangeState { now, .. } | Self::ResetKey { now } => {
+                now.node.domain().to_string()
+            }
             Self::Deregister { before, .. } => before.domain().to_string(),
             Self::ServeZone(state) => state.apex.to_string(),
             Self::DropZone(apex) => apex.to_string(),
@@ -319,10 +329,11 @@ impl Act {
 
 impl JournalKind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Register,
         Self::Deregister,
         Self::ChangeState,
+        Self::ResetKey,
         Self::ServeZone,
         Self::DropZone,
         Self::IssueToken,
@@ -336,6 +347,7 @@ impl JournalKind {
             Self::Register => "register",
             Self::Deregister => "deregister",
             Self::ChangeState => "change-state",
+            Self::ResetKey => "reset-key",
             Self::ServeZone => "serve-zone",
             Self::DropZone => "drop-zone",
             Self::IssueToken => "issue-token",

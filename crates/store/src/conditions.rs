@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use crate::identity::KEY_RESET_SECONDS;
 use crate::lease::LeaseTimes;
 
 /// Gives seconds, since 1970 or from another beginning.
@@ -17,6 +18,8 @@ pub struct Conditions {
     pub monotonic: Clock,
     /// How long registrations live.
     pub leases: LeaseTimes,
+    /// Seconds from the reset of a node's key until another may sign.
+    pub key_reset_seconds: u32,
     /// Whether leases are looked at every second; otherwise only [`Directory::walk_leases`] does.
     pub walks: bool,
 }
@@ -30,6 +33,7 @@ impl Default for Conditions {
             clock: Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())),
             monotonic: Arc::new(move || begin.elapsed().as_secs()),
             leases: LeaseTimes::default(),
+            key_reset_seconds: KEY_RESET_SECONDS,
             walks: true,
         }
     }
@@ -38,7 +42,13 @@ impl Default for Conditions {
 impl From<Clock> for Conditions {
     /// A clock that never jumps, and leases that are looked at when asked.
     fn from(clock: Clock) -> Self {
-        Self { monotonic: Arc::clone(&clock), clock, leases: LeaseTimes::default(), walks: false }
+        Self {
+            monotonic: Arc::clone(&clock),
+            clock,
+            leases: LeaseTimes::default(),
+            key_reset_seconds: KEY_RESET_SECONDS,
+            walks: false,
+        }
     }
 }
 

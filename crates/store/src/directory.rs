@@ -22,6 +22,7 @@ use crate::backend::{Backend, BackendError};
 use crate::conditions::{Clock, Conditions};
 use crate::error::{DeregisterError, DirectoryError, OpenError, ReadError, RegisterError, ReloadError};
 use crate::health::Health;
+use crate::identity::{Claim, Signature};
 use crate::journal::Keeping;
 use crate::keyring::Keyring;
 use crate::lease::Leases;
@@ -173,7 +174,7 @@ impl Directory {
         statics: Vec<StaticZone>,
         conditions: impl Into<Conditions>,
     ) -> Result<Self, OpenError> {
-        let Conditions { clock, monotonic, leases: times, walks } = conditions.into();
+        let Conditions { clock, monotonic, leases: times, key_reset_seconds, walks } = conditions.into();
         let opened = open::load(&*backend, place, settings, statics, clock(), times)?;
         let live = opened.live;
         let keyring = Arc::new(Keyring::new(opened.tokens));
@@ -198,6 +199,7 @@ impl Directory {
             clock: Arc::clone(&clock),
             keeping: Arc::clone(&keeping),
             monotonic,
+            key_reset_seconds,
             serial: opened.serial,
             states: opened.states,
         };
@@ -244,7 +246,7 @@ impl Directory {
     ///
     /// [`RegisterError`]; nothing changed, except that after `Directory(Timeout)` the change may yet happen.
     pub async fn register(&self, node: Node, must: Precondition, by: &Actor) -> Result<Receipt, RegisterError> {
-        self.register_in(NodeState::Active, node, must, by).await
+        self.register_in(NodeState::Active, node, None, must, by).await
     }
 
     /// What [`register`](Self::register) would do now: its records, and what stands in the way. Writes nothing.
@@ -252,17 +254,28 @@ impl Directory {
     /// # Errors
     ///
     /// As [`register`](Self::register).
-    pub async fn rehearse(&self, node: &Node, must: Precondition) -> Result<(Effect, Vec<Record>), RegisterError> {
-        let current = self.node(node.domain()).await.map_err(|ReadError(error)| DirectoryError::Storage(error))?;
+    pub async fn rehearse(
+        &self,
+        node: &Node,
+        signature: Option<&Signature>,
+        must: Precondition,
+        by: &Actor,
+    ) -> Result<(Effect, Vec<Record>), RegisterError> {
+        let there = self.node(node.domain()).await.map_err(|ReadError(error)| DirectoryError::Storage(error))?;
+        let held = there.as_ref().and_then(|there| there.identity.as_deref()).cloned();
         // Of a tombstone nothing is left but the name.
-        let current = current.filter(|current| current.standing.state != NodeState::Tombstone);
+        let current = there.filter(|current| current.standing.state != NodeState::Tombstone);
         let revision = current.as_ref().map(|current| current.revision);
         if !must.holds(revision) {
             return Err(RegisterError::Stale(revision));
         }
+        let claim = Claim { signature, by_admin: by.is_admin(), now: (self.inner.clock)() };
+        let is_same_key = claim.follow(held.as_ref())? == held;
         let effect = match current {
             None => Effect::Created,
-            Some(registered) if registered.node == *node && !registered.lost_its_lease() => Effect::Unchanged,
+            Some(registered) if registered.node == *node && !registered.lost_its_lease() && is_same_key => {
+                Effect::Unchanged
+            }
             Some(_) => Effect::Replaced,
         };
         let zones = self.live.load();

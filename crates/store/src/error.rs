@@ -6,6 +6,7 @@ use tandem_zone::{BuildError, Conflict};
 
 use crate::backend::BackendError;
 use crate::document::DocumentError;
+use crate::identity::KeyError;
 use crate::state::{MAX_REASON, NodeState, Refusal};
 
 /// The store did not do its part.
@@ -34,6 +35,9 @@ pub enum RegisterError {
     /// It does not fit what is served.
     #[error("the node does not fit what is served")]
     Conflicts(Vec<Conflict>),
+    /// The node's key does not allow it.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The store failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -74,6 +78,20 @@ pub enum ActError {
     /// It does not fit what is served any more.
     #[error("the node does not fit what is served")]
     Conflicts(Vec<Conflict>),
+    /// The store failed.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
+/// Why a node's key was not reset.
+#[derive(Debug, thiserror::Error)]
+pub enum ResetKeyError {
+    /// No such registration, or it has no key.
+    #[error("no node with a key is registered at this domain")]
+    NotFound,
+    /// The precondition is false; the revision now.
+    #[error("the registration is not in the state that the request demands")]
+    Stale(Option<u64>),
     /// The store failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),

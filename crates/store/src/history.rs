@@ -45,6 +45,6 @@ fn undo(history: &mut History, entry: &JournalEntry) -> bool {
             true
         }
         // Tokens are not served.
-        JournalKind::IssueToken | JournalKind::DropToken => true,
+        JournalKind::ResetKey | JournalKind::IssueToken | JournalKind::DropToken => true,
     }
 }

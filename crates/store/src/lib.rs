@@ -12,6 +12,7 @@ mod document;
 pub mod error;
 mod health;
 mod history;
+pub mod identity;
 mod journal;
 mod key;
 mod keyring;
@@ -31,7 +32,9 @@ pub use directory::{Directory, Effect, Precondition, Receipt, Registered, Reload
 pub use document::DocumentError;
 pub use error::{
     ActError, DeregisterError, DirectoryError, OpenError, ReadError, RegisterError, ReloadError, RenewError,
+    ResetKeyError,
 };
+pub use identity::{KeyError, Signature};
 pub use lease::{Lease, LeaseTimes};
 pub use sqlite::SqliteBackend;
 pub use state::{Action, NodeIdentity, NodeState, Refusal, Standing};

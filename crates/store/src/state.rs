@@ -147,8 +147,10 @@ pub struct NodeIdentity {
     pub serial: u64,
     /// The thumbprint of the key that may follow.
     pub next: Option<Box<str>>,
-    /// The signed document, octet for octet as it came.
+    /// The signed document, octet for octet as it came; empty when the registration is not what it says any more.
     pub signed: Box<[u8]>,
+    /// Seconds since 1970 from when any key may follow, because an admin has asked for that.
+    pub reset_at: Option<u64>,
 }
 
 /// What DNS serves of `node` in `state`; `None` when it is in no zone.

@@ -18,8 +18,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::backend::{Act, Backend, BackendError, Batch, Step, StoredToken, ZoneState};
 use crate::conditions::Clock;
 use crate::directory::{Effect, Precondition, Receipt, Registered, ReloadReport};
-use crate::error::{ActError, DeregisterError, DirectoryError, RegisterError, ReloadError, RenewError};
+use crate::error::{ActError, DeregisterError, DirectoryError, RegisterError, ReloadError, RenewError, ResetKeyError};
 use crate::health::Health;
+use crate::identity::{Claim, Signature};
 use crate::journal::Keeping;
 use crate::keyring::Keyring;
 use crate::lease::{Due, Lease, Leases};
@@ -37,20 +38,15 @@ type Answer<T, E> = oneshot::Sender<Result<T, E>>;
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Register a node.
-    Register {
-        node: Box<Node>,
-        /// The state that a new registration begins in.
-        start: NodeState,
-        must: Precondition,
-        by: String,
-        answer: Answer<Receipt, RegisterError>,
-    },
+    Register { request: Box<RegisterRequest>, answer: Answer<Receipt, RegisterError> },
     /// Withdraw a node.
     Deregister { domain: DomainName, must: Precondition, by: Actor, answer: Answer<Receipt, DeregisterError> },
     /// Bring back a node that lost its lease.
     Return { domain: DomainName, by: String, answer: Answer<Lease, RenewError> },
     /// Do what a person wants done to a node.
     Act { request: Box<ActRequest>, answer: Answer<Receipt, ActError> },
+    /// Let another key follow a node's key.
+    ResetKey { domain: DomainName, must: Precondition, by: String, answer: Answer<Receipt, ResetKeyError> },
     /// Look at the leases; answers whether there is more to do at once.
     Walk { answer: Option<Answer<bool, DirectoryError>> },
     /// Make a token.
@@ -63,6 +59,18 @@ pub(crate) enum Command {
     Probe { answer: oneshot::Sender<()> },
     /// Take nothing more; end when all that waits is done.
     Shutdown,
+}
+
+/// A node to register.
+#[derive(Debug)]
+pub(crate) struct RegisterRequest {
+    pub(crate) node: Node,
+    /// Of a signed document.
+    pub(crate) signature: Option<Signature>,
+    /// The state that a new registration begins in.
+    pub(crate) start: NodeState,
+    pub(crate) must: Precondition,
+    pub(crate) by: Actor,
 }
 
 /// An action on a node.
@@ -86,6 +94,8 @@ pub(crate) struct Writer<B: ?Sized> {
     pub(crate) keeping: Arc<Keeping>,
     /// Seconds that nobody sets.
     pub(crate) monotonic: Clock,
+    /// From the reset of a key until another may sign.
+    pub(crate) key_reset_seconds: u32,
     /// Both clocks at the last walk.
     pub(crate) seen: (u64, u64),
     pub(crate) leases: Arc<Leases>,
@@ -209,8 +219,14 @@ impl<B: Backend + ?Sized> Writer<B> {
                 }
                 self.begin()
             }
-            Command::Register { node, start, must, by, answer } => {
-                let result = self.register(&mut staged, *node, start, &must, by);
+            Command::ResetKey { answer, .. } if answer.is_closed() => staged,
+            Command::ResetKey { domain, must, by, answer } => {
+                let result = self.reset_key(&mut staged, &domain, &must, by);
+                staged.replies.push(reply(answer, result));
+                staged
+            }
+            Command::Register { request, answer } => {
+                let result = self.register(&mut staged, *request);
                 staged.replies.push(reply(answer, result));
                 staged
             }
@@ -260,14 +276,8 @@ impl<B: Backend + ?Sized> Writer<B> {
         }
     }
 
-    fn register(
-        &self,
-        staged: &mut Staged,
-        node: Node,
-        start: NodeState,
-        must: &Precondition,
-        by: String,
-    ) -> Result<Receipt, RegisterError> {
+    fn register(&self, staged: &mut Staged, request: RegisterRequest) -> Result<Receipt, RegisterError> {
+        let RegisterRequest { node, signature, start, must, by } = request;
         let there = self.current(staged, node.domain())?;
         // Of a tombstone nothing is left but the name.
         let current = there.as_ref().filter(|there| there.standing.state != NodeState::Tombstone);
@@ -275,6 +285,11 @@ impl<B: Backend + ?Sized> Writer<B> {
         if !must.holds(revision) {
             return Err(RegisterError::Stale(revision));
         }
+        // The name remembers its key, whatever became of the registration.
+        let held = there.as_ref().and_then(|there| there.identity.as_deref());
+        let claim = Claim { signature: signature.as_ref(), by_admin: by.is_admin(), now: staged.time };
+        let identity = claim.follow(held)?;
+        let is_same_key = identity.as_ref() == held;
         let lease = self.leases.times.lease_of(&node);
         let until = staged.time + u64::from(lease);
         let standing = match current {
@@ -288,7 +303,8 @@ impl<B: Backend + ?Sized> Writer<B> {
             Some(_) => Standing::begin(NodeState::Active, staged.time, until),
             None => Standing::begin(if there.is_some() { NodeState::Active } else { start }, staged.time, until),
         };
-        if let Some(current) = current.filter(|c| c.node == node && c.standing.state == standing.state) {
+        let is_same = |c: &&Registered| c.node == node && c.standing.state == standing.state && is_same_key;
+        if let Some(current) = current.filter(is_same) {
             // API-35: the same again has no second effect but on the lease.
             staged.leases.push(LeaseChange::Renew(node.domain().clone()));
             let serial = serial::soa_serial(current.revision);
@@ -300,7 +316,7 @@ impl<B: Backend + ?Sized> Writer<B> {
         if !conflicts.is_empty() {
             return Err(RegisterError::Conflicts(conflicts));
         }
-        let identity = current.and_then(|current| current.identity.clone());
+        let identity = identity.map(Box::new);
         let registered =
             Registered { node, revision: staged.serial + 1, created, updated: staged.time, standing, identity };
         let act = Act::Register {
@@ -308,7 +324,7 @@ impl<B: Backend + ?Sized> Writer<B> {
             old: there.as_ref().map(|there| there.standing.state),
             now: registered.clone(),
         };
-        staged.take(there.as_ref(), Some(&registered), act, Some(by), lease);
+        staged.take(there.as_ref(), Some(&registered), act, Some(by.token_id), lease);
         Ok(Receipt { effect, serial: serial::soa_serial(registered.revision), registered })
     }
 
@@ -329,6 +345,10 @@ impl<B: Backend + ?Sized> Writer<B> {
         if standing.by_admin && standing.state.is_held() && !by.is_admin() {
             // Otherwise it would be registered anew, and so restored.
             return Err(DeregisterError::Held(standing.state));
+        }
+        if current.identity.is_some() && !by.is_admin() && standing.state != NodeState::Tombstone {
+            // Who has only the token must not get rid of the key by removing the node.
+            return Ok(self.bury(staged, current, by.token_id.clone()));
         }
         let act = Act::Deregister { before: current.node.clone(), old: standing.state, reason: None };
         staged.take(Some(&current), None, act, Some(by.token_id.clone()), 0);

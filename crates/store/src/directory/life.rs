@@ -7,16 +7,18 @@ use tokio::sync::watch;
 
 use super::{COMMIT_WAIT, Directory, Precondition, Receipt, Registered};
 use crate::backend::{Backend, JournalEntry};
-use crate::error::{ActError, DirectoryError, ReadError, RegisterError, RenewError};
+use crate::error::{ActError, DirectoryError, ReadError, RegisterError, RenewError, ResetKeyError};
+use crate::identity::Signature;
 use crate::lease::{Lease, Renewal};
 use crate::state::{Action, MAX_REASON, NodeState};
 use crate::token::Actor;
-use crate::writer::{ActRequest, Command};
+use crate::writer::{ActRequest, Command, RegisterRequest};
 
 impl Directory {
     /// [`register`](Self::register), with the state that a domain which is new begins in: `Pending` waits for approval.
     ///
-    /// A registration that is there keeps its state, except that one which lost its lease comes back.
+    /// A registration that is there keeps its state, except that one which lost its lease comes back. With a `signature`
+    /// the node is what the signed document says, and the key must be one that may sign for it ([`crate::identity`]).
     ///
     /// # Errors
     ///
@@ -25,11 +27,28 @@ impl Directory {
         &self,
         start: NodeState,
         node: Node,
+        signature: Option<Signature>,
         must: Precondition,
         by: &Actor,
     ) -> Result<Receipt, RegisterError> {
-        let (node, by) = (Box::new(node), by.token_id.clone());
-        self.inner.ask(COMMIT_WAIT, |answer| Command::Register { node, start, must, by, answer }).await
+        let request = Box::new(RegisterRequest { node, signature, start, must, by: by.clone() });
+        self.inner.ask(COMMIT_WAIT, |answer| Command::Register { request, answer }).await
+    }
+
+    /// Lets any key follow the key of `domain`, after a delay in which its holder can notice; if that key signs again
+    /// before, nothing comes of it. Everybody who follows the changes is told at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ResetKeyError`]; nothing changed, except that after `Directory(Timeout)` the change may yet happen.
+    pub async fn reset_key(
+        &self,
+        domain: &DomainName,
+        must: Precondition,
+        by: &Actor,
+    ) -> Result<Receipt, ResetKeyError> {
+        let (domain, by) = (domain.clone(), by.token_id.clone());
+        self.inner.ask(COMMIT_WAIT, |answer| Command::ResetKey { domain, must, by, answer }).await
     }
 
     /// Begins the lease of `domain` anew. Costs no write while the node has its lease; a node that lost it comes back.

@@ -13,7 +13,7 @@ use crate::token::{Scope, TokenInfo};
 
 /// The columns of a registration, in the order that [`registered`] takes them.
 const NODE: &str = "domain, document, revision, created, updated, state, reason, since, lease_until, by_admin,
-                    key, key_serial, next_key, signed";
+                    key, key_serial, next_key, signed, key_reset";
 
 /// Writes a batch inside `transaction`.
 pub(super) fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), BackendError> {
@@ -53,6 +53,8 @@ fn write_step(transaction: &Transaction<'_>, time: u64, step: &Step) -> Result<(
             // Once, as both: enough to tell what DNS showed before and after. Nothing was shown of the others.
             before = (old.is_shown() || now.standing.state.is_shown()).then_some(text);
         }
+        // Neither document nor state changes.
+        Act::ResetKey { now } => write_node(transaction, now, &document::write(&now.node))?,
         Act::Deregister { before: earlier, old, reason: why } => {
             before = (*old != NodeState::Tombstone).then(|| document::write(earlier));
             (old_state, reason) = (Some(*old), why.as_deref());
@@ -87,11 +89,12 @@ fn write_node(transaction: &Transaction<'_>, now: &Registered, document: &str) -
     transaction
         .prepare_cached(
             "INSERT INTO node (sort_key, domain, document, revision, created, updated, state, reason, since, lease_until,
-                               by_admin, key, key_serial, next_key, signed)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                               by_admin, key, key_serial, next_key, signed, key_reset)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
              ON CONFLICT (sort_key) DO UPDATE SET
                  document = ?3, revision = ?4, created = ?5, updated = ?6, state = ?7, reason = ?8, since = ?9,
-                 lease_until = ?10, by_admin = ?11, key = ?12, key_serial = ?13, next_key = ?14, signed = ?15",
+                 lease_until = ?10, by_admin = ?11, key = ?12, key_serial = ?13, next_key = ?14, signed = ?15,
+                 key_reset = ?16",
         )?
         .execute(params![
             sort_key(now.node.domain()),
@@ -109,6 +112,7 @@ fn write_node(transaction: &Transaction<'_>, now: &Registered, document: &str) -
             identity.map(|identity| identity.serial.cast_signed()),
             identity.and_then(|identity| identity.next.as_ref()),
             identity.map(|identity| &identity.signed),
+            identity.and_then(|identity| identity.reset_at.map(u64::cast_signed)),
         ])?;
     Ok(())
 }
@@ -258,6 +262,7 @@ fn registered(row: &Row<'_>) -> Result<Registered, BackendError> {
             serial: row.get::<_, i64>(11)?.cast_unsigned(),
             next: row.get(12)?,
             signed: row.get::<_, Vec<u8>>(13)?.into(),
+            reset_at: row.get::<_, Option<i64>>(14)?.map(i64::cast_unsigned),
         })),
     };
     Ok(Registered {

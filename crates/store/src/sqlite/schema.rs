@@ -12,7 +12,7 @@ pub(super) const APPLICATION_ID: i32 = 0x544e_444d;
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Step `i` leads from schema `i` to `i + 1`.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     // Names are kept twice: as text for people with `sqlite3`, and as the key that sorts canonically. `serial` has one
     // row once the directory has started; its `probe` is written to learn whether the disk takes writes.
     "CREATE TABLE node (
@@ -77,6 +77,8 @@ const MIGRATIONS: [&str; 3] = [
      ALTER TABLE journal ADD COLUMN old_state TEXT;
      ALTER TABLE journal ADD COLUMN new_state TEXT;
      ALTER TABLE journal ADD COLUMN reason TEXT;",
+    // When any key may follow a node's key, after an admin's reset.
+    "ALTER TABLE node ADD COLUMN key_reset INTEGER;",
 ];
 
 /// Does the migrations that `connection` has not seen, each in a transaction of its own; returns whether there were any.

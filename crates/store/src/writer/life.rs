@@ -3,9 +3,9 @@
 use tandem_model::DomainName;
 
 use super::{ActRequest, LeaseChange, Staged, Writer, chain, conflicts, storage};
-use crate::backend::{Act, Backend};
-use crate::directory::{Effect, Receipt, Registered};
-use crate::error::{ActError, DirectoryError, RenewError};
+use crate::backend::{Act, Backend, Step};
+use crate::directory::{Effect, Precondition, Receipt, Registered};
+use crate::error::{ActError, DirectoryError, RenewError, ResetKeyError};
 use crate::lease::{Due, JUMP_SECONDS, Lease, Move};
 use crate::serial;
 use crate::state::{NodeState, Standing, placeholder};
@@ -15,6 +15,15 @@ use std::sync::PoisonError;
 const MAX_MOVES: usize = 256;
 /// Most leases that one walk writes down.
 const MAX_LEASES_WRITTEN: usize = 2_048;
+
+impl Registered {
+    /// Of a tombstone nothing is left but the name and the key that it belongs to.
+    fn forget_signed(&mut self) {
+        if let Some(identity) = &mut self.identity {
+            identity.signed = Box::default();
+        }
+    }
+}
 
 impl<B: Backend + ?Sized> Writer<B> {
     /// Does what a person wants done.
@@ -92,6 +101,55 @@ impl<B: Backend + ?Sized> Writer<B> {
         Ok(lease)
     }
 
+    /// Removes a node that has a key: its document is forgotten, the name stays held with its key.
+    pub(super) fn bury(&self, staged: &mut Staged, current: Registered, by: String) -> Receipt {
+        let mut from = current.clone();
+        from.node = placeholder(current.node.domain().clone());
+        from.forget_signed();
+        let standing = Standing::begin(NodeState::Tombstone, staged.time, staged.time);
+        let revision = staged.serial + 1;
+        let now = Registered { revision, updated: staged.time, standing, ..from };
+        let lease = self.leases.times.lease_of(&current.node);
+        let act = Act::ChangeState { old: current.standing.state, now: now.clone(), reason: None };
+        staged.take(Some(&current), Some(&now), act, Some(by), lease);
+        Receipt { effect: Effect::Removed, serial: serial::soa_serial(revision), registered: current }
+    }
+
+    /// Lets another key follow, from a while after now on.
+    pub(super) fn reset_key(
+        &self,
+        staged: &mut Staged,
+        domain: &DomainName,
+        must: &Precondition,
+        by: String,
+    ) -> Result<Receipt, ResetKeyError> {
+        let current = self.current(staged, domain)?.ok_or(ResetKeyError::NotFound)?;
+        if !must.holds(Some(current.revision)) {
+            return Err(ResetKeyError::Stale(Some(current.revision)));
+        }
+        let mut identity = current.identity.clone().ok_or(ResetKeyError::NotFound)?;
+        if identity.reset_at.is_some() {
+            // Asking again makes it no later, nor sooner.
+            let serial = serial::soa_serial(current.revision);
+            return Ok(Receipt { effect: Effect::Unchanged, serial, registered: current });
+        }
+        identity.reset_at = Some(staged.time + u64::from(self.key_reset_seconds));
+        let revision = staged.serial + 1;
+        let lease_until = self.leases.until(domain).unwrap_or(current.standing.lease_until);
+        let standing = Standing { lease_until, ..current.standing };
+        let now = Registered { revision, updated: staged.time, standing, identity: Some(identity), ..current };
+        // Neither DNS nor the lease has anything to do with it.
+        staged.serial = revision;
+        staged.nodes.insert(domain.clone(), Some(now.clone()));
+        staged.steps.push(Step {
+            serial: revision,
+            by: Some(by),
+            act: Act::ResetKey { now: now.clone() },
+            zones: vec![],
+        });
+        Ok(Receipt { effect: Effect::Moved, serial: serial::soa_serial(revision), registered: now })
+    }
+
     /// Stages the change of a state; the document stays.
     fn change_state(
         &self,
@@ -164,7 +222,7 @@ impl<B: Backend + ?Sized> Writer<B> {
                 let mut from = current.clone();
                 if state == NodeState::Tombstone {
                     from.node = placeholder(current.node.domain().clone());
-                    from.identity = None;
+                    from.forget_signed();
                 }
                 let why = standing.reason.clone();
                 let revision = staged.serial + 1;

@@ -86,7 +86,7 @@ async fn preconditions() {
         assert!(matches!(refused, Err(RegisterError::Stale(Some(r))) if r == first), "API-13 {refused:?}");
         let refused = directory.deregister(&name("a.ostel.me"), must.clone(), &admin()).await;
         assert!(matches!(refused, Err(DeregisterError::Stale(Some(r))) if r == first), "API-13 {refused:?}");
-        let refused = directory.rehearse(&node("a.ostel.me", "192.0.2.2"), must).await;
+        let refused = directory.rehearse(&node("a.ostel.me", "192.0.2.2"), None, must, &admin()).await;
         assert!(matches!(refused, Err(RegisterError::Stale(Some(r))) if r == first), "API-13 {refused:?}");
     }
     let second = register(Precondition::Revision(vec![first, 99]), "192.0.2.2").await.unwrap().registered.revision;
@@ -102,14 +102,17 @@ async fn a_rehearsal_writes_nothing() {
     let backend = Scripted::open(dir.path());
     let directory = backend.directory(&TestClock::new()).unwrap();
     let commits = backend.commits.load(Ordering::Relaxed);
-    let (effect, records) = directory.rehearse(&node("a.ostel.me", "192.0.2.1"), Precondition::None).await.unwrap();
+    let (effect, records) =
+        directory.rehearse(&node("a.ostel.me", "192.0.2.1"), None, Precondition::None, &admin()).await.unwrap();
     assert_eq!(effect, Effect::Created);
     assert!(records.iter().any(|record| record.to_string() == "sip.a.ostel.me. 60 IN A 192.0.2.1"), "{records:?}");
     assert_eq!((backend.commits.load(Ordering::Relaxed), directory.live().load().node_count()), (commits, 0));
     put(&directory, "a.ostel.me", "192.0.2.1").await;
-    let effect = async |address| directory.rehearse(&node("a.ostel.me", address), Precondition::None).await.unwrap().0;
+    let effect = async |address| {
+        directory.rehearse(&node("a.ostel.me", address), None, Precondition::None, &admin()).await.unwrap().0
+    };
     assert_eq!((effect("192.0.2.1").await, effect("192.0.2.2").await), (Effect::Unchanged, Effect::Replaced));
-    let refused = directory.rehearse(&node("www.ostel.me", "192.0.2.1"), Precondition::None).await;
+    let refused = directory.rehearse(&node("www.ostel.me", "192.0.2.1"), None, Precondition::None, &admin()).await;
     assert!(matches!(refused, Err(RegisterError::Conflicts(_))), "{refused:?}");
 }
 

@@ -191,7 +191,7 @@ async fn names_and_numbers_of_withdrawn_nodes_are_held() {
     };
     directory.register(with_number("a.ostel.me"), Precondition::None, &admin()).await.unwrap();
     let refused = async |directory: &Directory, node: Node| {
-        let rehearsed = directory.rehearse(&node, Precondition::None).await;
+        let rehearsed = directory.rehearse(&node, None, Precondition::None, &admin()).await;
         let refused = directory.register(node, Precondition::None, &admin()).await;
         assert!(matches!(rehearsed, Err(RegisterError::Conflicts(_))) == refused.is_err(), "{rehearsed:?}");
         match refused {
@@ -413,7 +413,7 @@ async fn pending_nodes_wait_for_an_admin() {
     let directory = backend.directory(&clock).unwrap();
     let apply = async || {
         let node = node("a.ostel.me", "192.0.2.1");
-        directory.register_in(NodeState::Pending, node, Precondition::None, &holder()).await.unwrap()
+        directory.register_in(NodeState::Pending, node, None, Precondition::None, &holder()).await.unwrap()
     };
     assert_eq!((apply().await.effect, priority(&directory, "a.ostel.me")), (Effect::Created, None));
     assert_eq!(apply().await.effect, Effect::Unchanged);

@@ -3,6 +3,7 @@
 
 mod change;
 mod history;
+mod key;
 mod kill_nine;
 mod life;
 mod migration;
