@@ -1,6 +1,7 @@
 //! The endpoints, one file a resource.
 
 pub(crate) mod health;
+pub(crate) mod key;
 pub(crate) mod node;
 pub(crate) mod reload;
 pub(crate) mod token;

@@ -20,6 +20,7 @@ mod room;
 mod router;
 mod seldom;
 mod server;
+mod signed;
 mod state;
 mod tls;
 mod v1;

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use crate::handler::{health, node, reload, token, zone};
+use crate::handler::{health, key, node, reload, token, zone};
 use crate::problem::{Kind, PROBLEM_JSON, ProblemBody, TYPE_PREFIX};
 
 /// The description as JSON text; made once.
@@ -32,7 +32,7 @@ pub fn text() -> &'static str {
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     paths(
-        node::put, node::get, node::delete, node::records, node::list, zone::list, zone::export, reload::reload,
+        node::put, node::get, node::delete, node::records, node::list, key::document, key::reset, zone::list, zone::export, reload::reload,
         token::post,
         token::list, token::delete, health::livez, health::readyz, health::openapi
     ),
@@ -49,8 +49,8 @@ struct Description;
 /// Which problems an operation may answer with; 405 comes from every path and is left out.
 fn problems(operation: &str) -> Vec<Kind> {
     use Kind::{
-        Conflict, Forbidden, Internal, InvalidRequest, Malformed, NotAcceptable, NotFound, PreconditionRequired, Stale,
-        TooLarge, TooSlow, Unauthenticated, Unavailable, UnsupportedType,
+        Conflict, Forbidden, Internal, InvalidRequest, KeyRefused, Malformed, NotAcceptable, NotFound, OldSerial,
+        PreconditionRequired, Stale, TooLarge, TooSlow, Unauthenticated, Unavailable, UnsupportedType,
     };
     let own: &[Kind] = match operation {
         "putNode" => &[
@@ -60,13 +60,27 @@ fn problems(operation: &str) -> Vec<Kind> {
             NotFound,
             NotAcceptable,
             TooSlow,
+            KeyRefused,
             Conflict,
+            OldSerial,
             Stale,
             TooLarge,
             UnsupportedType,
             InvalidRequest,
         ],
-        "getNode" | "getNodeRecords" => &[Malformed, Unauthenticated, NotFound, NotAcceptable, Stale, InvalidRequest],
+        "resetNodeKey" => &[
+            Malformed,
+            Unauthenticated,
+            Forbidden,
+            NotFound,
+            NotAcceptable,
+            Stale,
+            InvalidRequest,
+            PreconditionRequired,
+        ],
+        "getNode" | "getNodeRecords" | "getNodeDocument" => {
+            &[Malformed, Unauthenticated, NotFound, NotAcceptable, Stale, InvalidRequest]
+        }
         "deleteNode" => {
             &[Malformed, Unauthenticated, NotFound, NotAcceptable, Stale, InvalidRequest, PreconditionRequired]
         }
@@ -101,6 +115,10 @@ fn example(operation: &str, status: &str) -> Option<Value> {
         "domain": "debug.ostn.test", "etag": "\"12\"", "created": "2026-01-31T12:00:00Z",
         "updated": "2026-01-31T12:00:00Z", "node": node
     });
+    let mut reset = registration.clone();
+    reset["key"] = json!({
+        "thumbprint": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", "serial": 7, "reset_at": "2026-02-03T12:00:00Z"
+    });
     let change = |effect: &str| {
         json!({
             "domain": "debug.ostn.test", "effect": effect, "dry_run": false, "serial": 12, "etag": "\"12\"",
@@ -123,6 +141,10 @@ fn example(operation: &str, status: &str) -> Option<Value> {
             "domain": "debug.ostn.test", "records": [records[2]],
             "text": ["sip.debug.ostn.test. 60 IN A 203.0.113.7"]
         }),
+        ("getNodeDocument", "200") => {
+            json!({"payload": "eyJkb2N1…", "protected": "eyJhbGci…", "signature": "W_KPhUBB…"})
+        }
+        ("resetNodeKey", "200") => reset,
         ("listNodes", "200") => json!({"nodes": [registration]}),
         ("listZones", "200") => json!({"zones": [{"apex": "ostn.test", "serial": 12}]}),
         ("reloadZones", "200") => json!({
@@ -169,6 +191,8 @@ fn problem_response(kind: Kind) -> Value {
         | Kind::NotAcceptable
         | Kind::TooSlow
         | Kind::WrongState
+        | Kind::KeyRefused
+        | Kind::OldSerial
         | Kind::TooOld
         | Kind::TooLarge
         | Kind::UnsupportedType
@@ -249,10 +273,10 @@ mod tests {
                 }
             }
         }
-        assert_eq!(ids.len(), 14);
+        assert_eq!(ids.len(), 16);
         ids.sort_unstable();
         ids.dedup();
-        assert_eq!(ids.len(), 14, "operation ids are unique");
+        assert_eq!(ids.len(), 16, "operation ids are unique");
     }
 
     #[test]

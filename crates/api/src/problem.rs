@@ -45,6 +45,10 @@ pub(crate) enum Kind {
     Conflict,
     /// 409.
     WrongState,
+    /// 403.
+    KeyRefused,
+    /// 409.
+    OldSerial,
     /// 410.
     TooOld,
     /// 412.
@@ -80,6 +84,8 @@ impl Kind {
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too-slow", "The request did not arrive in time"),
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "Another node has this already"),
             Self::WrongState => (StatusCode::CONFLICT, "wrong-state", "Not possible in the state that the node is in"),
+            Self::KeyRefused => (StatusCode::FORBIDDEN, "key-refused", "The node's key does not allow that"),
+            Self::OldSerial => (StatusCode::CONFLICT, "old-serial", "The signed document is not the newest"),
             Self::TooOld => (StatusCode::GONE, "too-old", "What happened since is not kept any more"),
             Self::Stale => (StatusCode::PRECONDITION_FAILED, "stale", "The precondition is false"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
@@ -265,6 +271,8 @@ impl Problem {
             | Kind::NotAcceptable
             | Kind::Conflict
             | Kind::WrongState
+            | Kind::KeyRefused
+            | Kind::OldSerial
             | Kind::TooOld
             | Kind::Stale
             | Kind::TooLarge

@@ -17,6 +17,7 @@ use tandem_store::{Actor, Scope};
 use tokio::time::timeout;
 
 use crate::problem::{Kind, Problem};
+use crate::signed::JOSE_JSON;
 use crate::state::Api;
 use crate::v1::answer::Normalised;
 use crate::v1::document::read_domain;
@@ -178,11 +179,34 @@ fn accepts(headers: &HeaderMap, offered: &str) -> bool {
 ///
 /// 415 for another type, 413 for too much, 408 for too slow, 400 when the connection broke.
 pub(crate) async fn json_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !is_json(kind) {
+    if !is_json(content_type(headers), "application/json") {
         let detail = "Send the body in UTF-8 with `Content-Type: application/json`.";
         return Err(Problem::new(Kind::UnsupportedType, detail));
     }
+    bounded(body).await
+}
+
+/// Reads a body that is JSON, or a signature over it: its octets, and whether it is the latter.
+///
+/// # Errors
+///
+/// As [`json_body`].
+pub(crate) async fn maybe_signed_body(headers: &HeaderMap, body: Body) -> Result<(Bytes, bool), Problem> {
+    let kind = content_type(headers);
+    let is_signed = is_json(kind, JOSE_JSON);
+    if !is_signed && !is_json(kind, "application/json") {
+        let detail =
+            "Send the body in UTF-8 with `Content-Type: application/json`, or `application/jose+json` if it is signed.";
+        return Err(Problem::new(Kind::UnsupportedType, detail));
+    }
+    Ok((bounded(body).await?, is_signed))
+}
+
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+async fn bounded(body: Body) -> Result<Bytes, Problem> {
     timeout(BODY_LIMIT, read(body)).await.unwrap_or_else(|_| {
         let detail = format!("The body did not arrive within {} seconds.", BODY_LIMIT.as_secs());
         Err(Problem::new(Kind::TooSlow, detail))
@@ -190,12 +214,12 @@ pub(crate) async fn json_body(headers: &HeaderMap, body: Body) -> Result<Bytes, 
 }
 
 /// Whether a media type is JSON in UTF-8, the one encoding that JSON has between systems (RFC 8259 8.1).
-fn is_json(media: &str) -> bool {
+fn is_json(media: &str, wanted: &str) -> bool {
     let mut parts = media.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
     let mut charsets =
         parts.filter_map(|part| part.split_once('=')).filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
-    essence.eq_ignore_ascii_case("application/json")
+    essence.eq_ignore_ascii_case(wanted)
         && charsets.all(|(_, value)| value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8"))
 }
 
@@ -244,7 +268,7 @@ mod tests {
             ("application/problem+json", false),
             ("", false),
         ] {
-            assert_eq!(is_json(media), json, "{media}");
+            assert_eq!(is_json(media, "application/json"), json, "{media}");
         }
     }
 

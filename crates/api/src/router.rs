@@ -17,7 +17,7 @@ use axum::routing::{delete, get, post, put};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::handler::{health, node, reload, token, zone};
+use crate::handler::{health, key, node, reload, token, zone};
 use crate::leftover::Leftover;
 use crate::problem::{Kind, Problem};
 use crate::state::Api;
@@ -36,6 +36,8 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
         .route("/v1/nodes", get(node::list))
         .route("/v1/nodes/{domain}", put(node::put).get(node::get).delete(node::delete))
         .route("/v1/nodes/{domain}/records", get(node::records))
+        .route("/v1/nodes/{domain}/document", get(key::document))
+        .route("/v1/nodes/{domain}/reset-key", post(key::reset))
         .route("/v1/zones", get(zone::list))
         .route("/v1/zones/reload", post(reload::reload))
         .route("/v1/zones/{zone}", get(zone::export))

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
 use tandem_model::{DomainName, Node};
-use tandem_store::{Effect, Precondition, ReadError, RegisterError, Registered, Scope};
+use tandem_store::{Effect, NodeState, Precondition, ReadError, RegisterError, Registered, Scope};
 use tandem_zone::{Conflict, ConflictKind};
 use tokio::task::JoinSet;
 
@@ -17,7 +17,8 @@ use crate::assignment::unassigned;
 use crate::page::Page;
 use crate::precondition::{Conditions, Outcome, etag};
 use crate::problem::{Fault, Kind, MAX_FAULTS, Problem};
-use crate::request::{Caller, PathDomain, demand_accepts, json_body, parse_json, query};
+use crate::request::{Caller, PathDomain, demand_accepts, maybe_signed_body, parse_json, query};
+use crate::signed;
 use crate::state::Api;
 use crate::v1::answer::{ChangeBody, Notes, RecordsBody, RegistrationBody, RegistrationsBody};
 use crate::v1::document::{host_pointer, part_pointer, read_node};
@@ -29,7 +30,8 @@ const LIST: &str = "/v1/nodes";
 /// Registers a node or replaces its registration; with `dry_run` only shows what that would do.
 ///
 /// Idempotent: the same document again changes nothing. The answer comes when the change is durable and DNS shows it.
-/// A node's token keeps the numbers that the registration has; only an admin token adds some.
+/// As `application/jose+json` the document comes signed by the node's key; once it did, it has to (`key-refused`), with
+/// serials that grow (`old-serial`). A node's token keeps the numbers that the registration has; only an admin token adds some.
 #[utoipa::path(
     put, path = "/v1/nodes/{domain}", operation_id = "putNode", tag = "nodes",
     params(
@@ -38,7 +40,10 @@ const LIST: &str = "/v1/nodes";
         ("If-Match" = Option<String>, Header, description = "Only if the registration has this entity tag."),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only if the domain is not registered."),
     ),
-    request_body(content = crate::v1::answer::NodeBody, content_type = "application/json"),
+    request_body(content(
+        (crate::v1::answer::NodeBody = "application/json"),
+        (crate::v1::answer::SignedBody = "application/jose+json"),
+    )),
     responses(
         (status = 200, description = "Replaced, unchanged, or a dry run.", body = ChangeBody),
         (status = 201, description = "Created.", body = ChangeBody,
@@ -60,7 +65,7 @@ pub(crate) async fn put(
         Some(_) => return Err(Problem::new(Kind::Malformed, "dry_run must be `true` or `false`.")),
     };
     demand_accepts(&headers, JSON)?;
-    let body = json_body(&headers, body).await?;
+    let (body, is_signed) = maybe_signed_body(&headers, body).await?;
 
     let conditions = Conditions::read(&headers)?;
     let mut registered = None;
@@ -74,7 +79,12 @@ pub(crate) async fn put(
         Outcome::MatchFalse | Outcome::NoneMatchFalse => return Err(Problem::stale(current.map(etag))),
     }
 
-    let body = parse_json(&body)?;
+    let (body, signature) = if is_signed {
+        let (document, signature) = signed::open(&body, &domain.name, api.directory.now())?;
+        (parse_json(document.as_bytes())?, Some(signature))
+    } else {
+        (parse_json(&body)?, None)
+    };
     let mut normalised = domain.normalised;
     let (node, more) = read_node(domain.name, &body).map_err(Problem::invalid)?;
     normalised.extend(more);
@@ -100,11 +110,13 @@ pub(crate) async fn put(
 
     let notes = |node: &Node| Notes { normalised, warnings: warnings(node, &api.directory.live().load()) };
     if dry_run {
-        let (effect, records) = api.directory.rehearse(&node, must).await.map_err(refused)?;
+        let (effect, records) =
+            api.directory.rehearse(&node, signature.as_ref(), must, &caller.0).await.map_err(refused)?;
         let notes = notes(&node);
         return json(StatusCode::OK, &ChangeBody::rehearsed(&node, effect, &records, notes));
     }
-    let receipt = api.directory.register(node, must, &caller.0).await.map_err(refused)?;
+    let receipt =
+        api.directory.register_in(NodeState::Active, node, signature, must, &caller.0).await.map_err(refused)?;
     let node = &receipt.registered.node;
     tracing::debug!(
         domain = %node.domain(), effect = ?receipt.effect, serial = receipt.serial.value(), token = caller.0.token_id,
@@ -282,7 +294,7 @@ fn demand_covers(caller: &Caller, domain: &DomainName) -> Result<(), Problem> {
     if caller.0.scope.covers(domain) { Ok(()) } else { Err(Problem::not_found()) }
 }
 
-async fn find(api: &Api, caller: &Caller, domain: &DomainName) -> Result<Registered, Problem> {
+pub(super) async fn find(api: &Api, caller: &Caller, domain: &DomainName) -> Result<Registered, Problem> {
     demand_covers(caller, domain)?;
     api.directory.node(domain).await?.ok_or_else(Problem::not_found)
 }
@@ -334,6 +346,7 @@ fn refused(error: RegisterError, caller: &Caller) -> Problem {
             let faults = conflicts.iter().take(MAX_FAULTS).map(|conflict| conflict_fault(conflict, caller)).collect();
             Problem::with_faults(kind, faults)
         }
+        RegisterError::Key(error) => error.into(),
         RegisterError::Directory(error) => error.into(),
     }
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tandem_model::node::{KeyHolder, KeyPin};
 use tandem_model::{Node, NumberClaim, Record, Target};
-use tandem_store::{Effect, Receipt, Registered};
+use tandem_store::{Effect, NodeIdentity, Receipt, Registered};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
@@ -192,6 +192,55 @@ pub(crate) struct RegistrationBody {
     updated: String,
     /// What the node says, normalised, defaults filled in; may be sent back as it is.
     node: NodeBody,
+    /// The key that signs for the node, if one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = NodeKeyBody)]
+    key: Option<NodeKeyBody>,
+}
+
+/// The key that signs for a node.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NodeKey)]
+pub(crate) struct NodeKeyBody {
+    /// Its thumbprint (RFC 7638).
+    #[schema(example = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")]
+    thumbprint: Box<str>,
+    /// The serial of the last signed document: the next one must be higher.
+    serial: u64,
+    /// The thumbprint of the key that may follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = String)]
+    next: Option<Box<str>>,
+    /// From when any key may follow, because an admin has asked for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = String, format = DateTime)]
+    reset_at: Option<String>,
+}
+
+/// A signed document: a JWS in flattened JSON (RFC 7515 7.2.2), Ed25519 (RFC 8037).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SignedDocument, example = json!({
+    "payload": "eyJkb2N1…", "protected": "eyJhbGci…", "signature": "W_KPhUBB…"
+}))]
+pub(crate) struct SignedBody {
+    /// Canonical JSON (RFC 8785) of `domain`, `serial`, `issued`, `expires`, `document`, `next_key`; in base64url.
+    payload: String,
+    /// The header: `alg` EdDSA, `jwk`, `kid`, `typ` tandem-document+json; in base64url.
+    protected: String,
+    /// The signature in base64url.
+    signature: String,
+}
+
+impl From<&NodeIdentity> for NodeKeyBody {
+    fn from(identity: &NodeIdentity) -> Self {
+        Self {
+            thumbprint: identity.thumbprint.clone(),
+            serial: identity.serial,
+            next: identity.next.clone(),
+            reset_at: identity.reset_at.map(rfc3339),
+        }
+    }
 }
 
 impl From<&Registered> for RegistrationBody {
@@ -202,6 +251,7 @@ impl From<&Registered> for RegistrationBody {
             created: rfc3339(registered.created),
             updated: rfc3339(registered.updated),
             node: NodeBody::from(&registered.node),
+            key: registered.identity.as_deref().map(NodeKeyBody::from),
         }
     }
 }

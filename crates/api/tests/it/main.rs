@@ -9,5 +9,6 @@ mod node;
 mod refusal;
 mod schema;
 mod service;
+mod signed;
 mod token;
 mod zone;

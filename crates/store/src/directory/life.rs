@@ -51,6 +51,12 @@ impl Directory {
         self.inner.ask(COMMIT_WAIT, |answer| Command::ResetKey { domain, must, by, answer }).await
     }
 
+    /// Seconds since 1970, by the directory's clock.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        (self.inner.clock)()
+    }
+
     /// Begins the lease of `domain` anew. Costs no write while the node has its lease; a node that lost it comes back.
     ///
     /// # Errors
