@@ -2,21 +2,25 @@
 """CPU time of DNS servers for a million answers, side by side over one zone of SIP nodes.
 
     cargo build --release
-    apt-get install gdnsd dnsperf            # and, if wanted: nsd knot
-    benches/dns/compare.py --servers tandem,gdnsd --nodes 100000 --rounds 3
+    cargo build --release -p tandem-dns --features measuring --examples     # for echo, and --overload
+    apt-get install gdnsd dnsperf            # and, if wanted: nsd knot bind9
+    benches/dns/compare.py --servers echo,tandem,gdnsd --nodes 100000 --rounds 3
 
 Every round starts each server in turn, pinned to core 0, and loads it with dnsperf from core 1 over loopback: 40 % NAPTR,
 30 % SRV, 15 % A, 5 % AAAA, 5 % ENUM, 5 % names that do not exist, uniformly over the nodes. `tandem` serves the nodes as
-master files like the others; `tandem-nodes` serves the same nodes as registrations, put in over HTTP first.
+master files like the others; `tandem-nodes` serves the same nodes as registrations, put in over HTTP first. `echo` looks
+nothing up and sends every query back at 160 octets, in batches of 64: no server with the same system calls can cost less.
+`--overload` first finds the capacity (what a core can answer at that cost), then sends twice as much for as long, and tells
+what was still answered. `--flood` asks for names that do not exist, each only once.
 CPU seconds for a million answers (s/M, user + system) is the figure to trust: a rate falls with whatever else runs.
 """
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import random
 import re
-import shutil
 import signal
 import socket
 import statistics
@@ -75,12 +79,19 @@ def write_zones(folder, nodes, one_file=False, tlsa="TLSA 3 1 1 "):
             f.writelines(enum_line(k) + "\n" for k in range(nodes))
 
 
-def write_queries(path, nodes, count=500_000):
+def write_queries(path, nodes, count=500_000, zipf=False, flood=False):
     rng = random.Random(1)
+    if flood:
+        path.write_text("".join(f"x{rng.getrandbits(48):x}.ostn.test NAPTR\n" for _ in range(count)))
+        return
+    # Rank r is asked for in proportion to 1/r; ranks fall on nodes at random.
+    order = rng.sample(range(nodes), nodes)
+    weights = list(itertools.accumulate(1 / (r + 1) for r in range(nodes)))
+    picks = (order[r] for r in rng.choices(range(nodes), cum_weights=weights, k=count)) if zipf else \
+        (rng.randrange(nodes) for _ in range(count))
     kinds = rng.choices(["NAPTR", "SRV", "A", "AAAA", "ENUM", "NX"], [40, 30, 15, 5, 5, 5], k=count)
     with open(path, "w") as f:
-        for kind in kinds:
-            k = rng.randrange(nodes)
+        for kind, k in zip(kinds, picks):
             name = {
                 "NAPTR": f"n{k}.ostn.test NAPTR", "SRV": f"_sips._tcp.n{k}.ostn.test SRV",
                 "A": f"sip{1 + k % 2}.n{k}.ostn.test A", "AAAA": f"sip{1 + k % 2}.n{k}.ostn.test AAAA",
@@ -89,9 +100,10 @@ def write_queries(path, nodes, count=500_000):
             f.write(name + "\n")
 
 
-GDNSD = "options => {{\n listen => 127.0.0.1:{port}\n run_dir => {dir}/run\n state_dir => {dir}/state\n udp_threads => 1\n tcp_threads => 1\n}}\n"
+GDNSD = "options => {{\n listen => 127.0.0.1:{port}\n run_dir => {dir}/run\n state_dir => {dir}/state\n udp_threads => {threads}\n tcp_threads => {threads}\n}}\n"
 NSD = """server:
-  server-count: 1
+  server-count: {threads}
+  reuseport: yes
   ip-address: 127.0.0.1@{port}
   username: ""
   database: ""
@@ -111,8 +123,8 @@ zone:
 KNOT = """server:
     listen: 127.0.0.1@{port}
     rundir: {dir}
-    udp-workers: 1
-    tcp-workers: 1
+    udp-workers: {threads}
+    tcp-workers: {threads}
 database:
     storage: {dir}
 template:
@@ -128,14 +140,31 @@ zone:
 """
 
 
-def prepare(name, folder, port, nodes):
+BIND = """options {{
+  directory "{dir}/zones";
+  listen-on port {port} {{ 127.0.0.1; }};
+  listen-on-v6 {{ none; }};
+  pid-file "{dir}/named.pid";
+  session-keyfile "{dir}/session.key";
+  recursion no;
+  minimal-responses no-auth;
+}};
+controls {{ }};
+zone "ostn.test" {{ type primary; file "ostn.test.zone"; }};
+zone "e164.ostn.test" {{ type primary; file "e164.ostn.test.zone"; }};
+"""
+
+
+def prepare(name, folder, port, nodes, threads):
     """Writes what the server needs; returns its command."""
     zones = folder / "zones"
+    if name == "echo":
+        return [ROOT / "target/release/examples/echo", f"127.0.0.1:{port}", 160]
     if name == "gdnsd":
         for part in ("run", "state"):
             (folder / part).mkdir()
         write_zones(zones, nodes, one_file=True, tlsa="TYPE52 \\# 35 030101")
-        (folder / "config").write_text(GDNSD.format(port=port, dir=folder))
+        (folder / "config").write_text(GDNSD.format(port=port, dir=folder, threads=threads))
         return ["gdnsd", "-c", folder, "start"]
     if name == "tandem-nodes":
         zones.mkdir()
@@ -145,14 +174,19 @@ def prepare(name, folder, port, nodes):
     else:
         write_zones(zones, nodes)
     if name == "nsd":
-        (folder / "nsd.conf").write_text(NSD.format(port=port, dir=folder))
+        (folder / "nsd.conf").write_text(NSD.format(port=port, dir=folder, threads=threads))
         return ["nsd", "-d", "-c", folder / "nsd.conf"]
     if name == "knot":
-        (folder / "knot.conf").write_text(KNOT.format(port=port, dir=folder))
+        (folder / "knot.conf").write_text(KNOT.format(port=port, dir=folder, threads=threads))
         return ["knotd", "-c", folder / "knot.conf"]
+    if name == "bind":
+        (folder / "named.conf").write_text(BIND.format(port=port, dir=folder))
+        return ["named", "-g", "-c", folder / "named.conf", "-n", threads, "-U", threads]
     if not name.startswith("tandem"):
-        sys.exit(f"unknown server {name}: tandem, tandem-nodes, gdnsd, nsd, knot")
-    return [ROOT / "target/release/tandem", "serve", "--data-dir", folder / "data", "--zones", zones,
+        sys.exit(f"unknown server {name}: echo, tandem, tandem-nodes, gdnsd, nsd, knot, bind")
+    (folder / "tandem.toml").write_text(
+        f"version = 1\n[dns]\nudp_threads = {threads}\n")
+    return [ROOT / "target/release/tandem", "serve", "--config", folder / "tandem.toml", "--data-dir", folder / "data", "--zones", zones,
             "--dns", f"127.0.0.1:{port}", "--api", f"127.0.0.1:{port + 1}"]
 
 
@@ -178,15 +212,15 @@ def publish(folder, port, nodes):
         list(pool.map(some, range(32)))
 
 
-def answers(port, k):
+def answers(name, port, k):
     """Whether the server answers for the last node."""
-    name = b"".join(bytes([len(label)]) + label.encode() for label in f"sip1.n{k}.ostn.test".split(".")) + b"\0"
+    owner = b"".join(bytes([len(label)]) + label.encode() for label in f"sip1.n{k}.ostn.test".split(".")) + b"\0"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         s.settimeout(0.2)
         try:
-            s.sendto(b"\0\1\0\0\0\1\0\0\0\0\0\0" + name + b"\0\1\0\1", ("127.0.0.1", port))
+            s.sendto(b"\0\1\0\0\0\1\0\0\0\0\0\0" + owner + b"\0\1\0\1", ("127.0.0.1", port))
             reply = s.recv(4096)
-            return reply[3] & 15 == 0 and reply[7] == 1
+            return name == "echo" or (reply[3] & 15 == 0 and reply[7] == 1)
         except OSError:
             return False
 
@@ -221,71 +255,107 @@ def memory_mib(pid):
     return sum(int(kib) for kib in re.findall(r"^Pss:\s+(\d+)", text, re.M)) / 1024
 
 
-def load(port, queries, seconds, extra):
-    out = subprocess.run(["taskset", "-c", "1", "dnsperf", "-s", "127.0.0.1", "-p", str(port), "-d", queries,
+def load(port, queries, seconds, extra, cores):
+    out = subprocess.run(["taskset", "-c", cores, "dnsperf", "-s", "127.0.0.1", "-p", str(port), "-d", queries,
                           "-l", str(seconds), *extra], capture_output=True, text=True, check=True).stdout
     got = {key: float(re.search(pattern, out).group(1)) for key, pattern in
            (("answers", r"completed: +(\d+)"), ("lost", r"lost: +(\d+)"), ("octets", r"response (\d+)"))}
     return got
 
 
-def measure(name, nodes, queries, seconds, port, extra):
-    folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
+def datagrams():
+    """UDP datagrams sent by this machine so far."""
+    names, values = (line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line.startswith("Udp:"))
+    return int(values[names.index("OutDatagrams")])
+
+
+def overload(pid, port, queries, seconds, capacity):
+    """Sends at twice the capacity; what was sent and answered, and the server's seconds on its core."""
+    before, began = cpu_seconds(pid), datagrams()
+    blast = [ROOT / "target/release/examples/blast", f"127.0.0.1:{port}", queries, str(seconds), str(2 * capacity)]
+    sent = int(subprocess.run(["taskset", "-c", "1", *blast], capture_output=True, text=True, check=True).stdout)
+    time.sleep(0.2)
+    return {"sent": sent / seconds, "answered": (datagrams() - began - sent) / seconds,
+            "busy": (cpu_seconds(pid) - before) / seconds}
+
+
+def measure(name, folder, queries, port, a):
+    extra = ["-m", "tcp", "-c", "20", "-q", "200"] if a.tcp else ["-c", str(4 * a.threads), "-q", str(200 * a.threads)]
+    extra += ["-e"] if a.edns else []
+    extra += ["-T", str(a.threads)] if a.threads > 1 else []
+    # With one thread the server has a core for itself; with more, all share all.
+    server_core, load_core = ("0", "1") if a.threads == 1 else (f"0-{a.threads - 1}",) * 2
     log = open(folder / "log", "w")
-    process = subprocess.Popen(["taskset", "-c", "0", *map(str, prepare(name, folder, port, nodes))], stdout=log,
-                               stderr=log, env={**os.environ, "RUST_LOG": "warn"})
+    command = ["taskset", "-c", server_core, *map(str, prepare(name, folder, port, a.nodes, a.threads))]
+    process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "RUST_LOG": "warn"})
     try:
-        probe = None if name == "tandem-nodes" else nodes - 1
+        is_ready = (lambda: (folder / "data/run.json").exists()) if name == "tandem-nodes" else \
+            (lambda: answers(name, port, a.nodes - 1))
         deadline = time.monotonic() + 300
-        while not (answers(port, probe) if probe is not None else (folder / "data/run.json").exists()):
+        while not is_ready():
             if process.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"{name} did not start: {(folder / 'log').read_text()[-2000:]}")
             time.sleep(0.02)
         if name == "tandem-nodes":
-            publish(folder, port, nodes)
-            assert answers(port, nodes - 1)
+            publish(folder, port, a.nodes)
+            assert answers(name, port, a.nodes - 1)
         started = cpu_seconds(process.pid)
-        load(port, queries, 1, extra)
+        load(port, queries, 1, extra, load_core)
         before = cpu_seconds(process.pid)
-        got = load(port, queries, seconds, extra)
+        got = load(port, queries, a.seconds, extra, load_core)
         got["s_per_m"] = (cpu_seconds(process.pid) - before) / got["answers"] * 1e6
         got |= {"mib": memory_mib(process.pid), "start_cpu_s": started}
+        if a.overload:
+            got |= overload(process.pid, port, queries, a.seconds, 1e6 / got["s_per_m"])
         return got
     finally:
         for pid in family(process.pid):
             os.kill(pid, signal.SIGTERM)
         process.wait(30)
-        shutil.rmtree(folder)
+
+
+def show(results, with_overload):
+    head = "| server | s/M: median (least–most) | lost | octets an answer | MiB | start CPU s |"
+    head += " sent/s | answered/s | of capacity | busy |" if with_overload else ""
+    print(head + "\n" + "|--" * (head.count("|") - 1) + "|")
+    for name, rows in results.items():
+        column = {key: [row[key] for row in rows] for key in rows[0]}
+        middle = {key: statistics.median(values) for key, values in column.items()}
+        cost = column["s_per_m"]
+        line = (f"| {name} | {middle['s_per_m']:.2f} ({min(cost):.2f}–{max(cost):.2f}) | {sum(column['lost']):.0f} | "
+                f"{middle['octets']:.0f} | {middle['mib']:.0f} | {middle['start_cpu_s']:.1f} |")
+        if with_overload:
+            share = statistics.median(row["answered"] * row["s_per_m"] / 1e6 for row in rows)
+            line += f" {middle['sent']:.0f} | {middle['answered']:.0f} | {share:.0%} | {middle['busy']:.0%} |"
+        print(line)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--servers", default="tandem,tandem-nodes,gdnsd", help="of tandem, tandem-nodes, gdnsd, nsd, knot")
+    p.add_argument("--servers", default="echo,tandem,tandem-nodes,gdnsd",
+                   help="of echo, tandem, tandem-nodes, gdnsd, nsd, knot, bind")
     p.add_argument("--nodes", type=int, default=100_000)
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--seconds", type=float, default=4)
     p.add_argument("--port", type=int, default=20053)
+    p.add_argument("--threads", type=int, default=1, help="of the server; with more than one nothing is pinned apart")
     p.add_argument("--tcp", action="store_true", help="pipelined TCP instead of UDP")
     p.add_argument("--edns", action="store_true", help="queries with EDNS")
+    p.add_argument("--zipf", action="store_true", help="few nodes are asked for often, as in life")
+    p.add_argument("--flood", action="store_true", help="names that do not exist, each once")
+    p.add_argument("--overload", action="store_true", help="then twice what a core can answer")
     a = p.parse_args()
-    extra = ["-m", "tcp", "-c", "20", "-q", "200"] if a.tcp else ["-c", "4", "-q", "200"]
-    extra += ["-e"] if a.edns else []
     with tempfile.TemporaryDirectory() as work:
-        queries = f"{work}/queries"
-        write_queries(queries, a.nodes)
+        queries = Path(work) / "queries"
+        write_queries(queries, a.nodes, zipf=a.zipf, flood=a.flood)
         results = {}
         for turn in range(a.rounds):
             for at, name in enumerate(a.servers.split(",")):
-                got = measure(name, a.nodes, queries, a.seconds, a.port + 10 * at, extra)
+                with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as folder:
+                    got = measure(name, Path(folder), queries, a.port + 10 * at, a)
                 results.setdefault(name, []).append(got)
                 print(f"round {turn + 1} {name}: {got['s_per_m']:.2f} s/M", file=sys.stderr)
-    print("| server | s/M: median (least–most) | lost | octets an answer | MiB | start CPU s |\n|--|--|--|--|--|--|")
-    for name, rows in results.items():
-        column = {key: [row[key] for row in rows] for key in rows[0]}
-        cost = column["s_per_m"]
-        print(f"| {name} | {statistics.median(cost):.2f} ({min(cost):.2f}–{max(cost):.2f}) | {sum(column['lost']):.0f} | "
-              f"{statistics.median(column['octets']):.0f} | {statistics.median(column['mib']):.0f} | "
-              f"{statistics.median(column['start_cpu_s']):.1f} |")
+    show(results, a.overload)
 
 
 if __name__ == "__main__":

@@ -223,9 +223,9 @@ fn conclude(
     match *outcome {
         Lookup::NotOurs => Ok(None),
         // An alias that nobody follows is its own answer.
-        Lookup::Records(_, rrset) | Lookup::Cname(_, rrset) => {
+        Lookup::Records(zone, rrset) | Lookup::Cname(zone, rrset) => {
             writer.rrset(Section::Answer, Owner::At(at), &rrset)?;
-            additional(zones, &rrset, writer);
+            additional(zones, zone, &rrset, writer);
             authoritative(Rcode::NoError)
         }
         // As is a redirection.
@@ -265,13 +265,13 @@ fn negative(zone: &Zone, name: &QueryName, at: usize, writer: &mut Writer<'_>) -
 }
 
 /// What the client would ask for next, as far as there is room (DNS-12, RFC 2782, RFC 3403 4.1).
-fn additional(zones: &Zones, rrset: &Rrset<'_>, writer: &mut Writer<'_>) {
+fn additional(zones: &Zones, zone: &Zone, rrset: &Rrset<'_>, writer: &mut Writer<'_>) {
     if !matches!(rrset.kind(), RrType::NAPTR | RrType::SRV | RrType::MX | RrType::NS) {
         return;
     }
-    zones.additional(rrset, |owner, more| {
+    zones.additional(zone, rrset, |owner, more| {
         // What does not fit is left out whole; something shorter behind it may still fit.
-        let _left_out = writer.rrset(Section::Additional, Owner::Name(owner), &more);
+        let _left_out = writer.rrset(Section::Additional, Owner::Further(owner), &more);
         writer.room() >= SHORTEST_RECORD
     });
 }

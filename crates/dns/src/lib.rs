@@ -6,6 +6,7 @@
 
 mod access;
 mod answer;
+mod batch;
 mod chaos;
 mod client;
 mod config;
@@ -13,6 +14,8 @@ mod cookie;
 mod full;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod harness;
+#[cfg(feature = "measuring")]
+pub mod hot_path;
 mod https;
 mod kinds;
 mod limit;

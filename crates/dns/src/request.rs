@@ -8,7 +8,7 @@ use tandem_zone::{QueryName, RrType};
 use crate::options::Asked;
 use crate::wire::{CLASS_IN, HEADER, OPT, flag, u16_at};
 
-/// A sound question, and how its answer is to look.
+/// A sound question, and how its answer is to look. One that is read into again and again clears nothing in between.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     /// QNAME, folded.
@@ -19,6 +19,13 @@ pub(crate) struct Request {
     pub(crate) question_end: usize,
     /// What the OPT record said, if there was one.
     pub(crate) edns: Option<Edns>,
+}
+
+/// Nothing read yet.
+impl Default for Request {
+    fn default() -> Self {
+        Self { name: QueryName::default(), kind: RrType(0), question_end: HEADER, edns: None }
+    }
 }
 
 /// What the client's OPT record of version 0 asks for; unknown options and flags are ignored (DNS-42).
@@ -35,6 +42,16 @@ pub(crate) struct Edns {
 impl Request {
     /// Reads `message`; `None` if anything in it is not of the common kind.
     pub(crate) fn parse(message: &[u8]) -> Option<Self> {
+        let mut request = Self::default();
+        request.read(message).then_some(request)
+    }
+
+    /// [`parse`](Self::parse) in place: whether all of `message` is of the common kind. If not, what was read means nothing.
+    pub(crate) fn read(&mut self, message: &[u8]) -> bool {
+        self.read_parts(message).is_some()
+    }
+
+    fn read_parts(&mut self, message: &[u8]) -> Option<()> {
         let header = message.first_chunk::<HEADER>()?;
         if header[2] & (flag::QR | flag::OPCODE) != 0 {
             return None;
@@ -42,20 +59,22 @@ impl Request {
         let [.., 0, 1, 0, 0, 0, 0, 0, records @ (0 | 1)] = *header else {
             return None;
         };
-        let name = QueryName::parse(&message[HEADER..])?;
-        let after_name = HEADER + name.wire_len();
-        let kind = RrType(u16_at(message, after_name)?);
-        if u16_at(message, after_name + 2)? != CLASS_IN || is_meta(kind) {
+        if !self.name.read(&message[HEADER..]) {
             return None;
         }
-        let question_end = after_name + 4;
-        let rest = &message[question_end..];
-        let edns = match records {
+        let after_name = HEADER + self.name.wire_len();
+        self.kind = RrType(u16_at(message, after_name)?);
+        if u16_at(message, after_name + 2)? != CLASS_IN || is_meta(self.kind) {
+            return None;
+        }
+        self.question_end = after_name + 4;
+        let rest = &message[self.question_end..];
+        self.edns = match records {
             0 if rest.is_empty() => None,
             0 => return None,
             _ => Some(parse_opt(rest)?),
         };
-        Some(Self { name, kind, question_end, edns })
+        Some(())
     }
 }
 

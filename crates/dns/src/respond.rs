@@ -22,9 +22,21 @@ pub(crate) fn respond(
     buffer: &mut [u8],
     len: usize,
 ) -> Option<Reply> {
+    respond_to(zones, transfers, client, Request::parse(&buffer[..len]).as_ref(), buffer, len)
+}
+
+/// [`respond`] to a message that has been read: `request` is what [`Request::read`] made of it, if it is of the common kind.
+pub(crate) fn respond_to(
+    zones: &Zones,
+    transfers: &Transfers,
+    client: &Client<'_>,
+    request: Option<&Request>,
+    buffer: &mut [u8],
+    len: usize,
+) -> Option<Reply> {
     debug_assert!(buffer.len() >= LEAST_BUFFER && len <= buffer.len());
-    if let Some(request) = Request::parse(&buffer[..len]) {
-        return Some(answer(zones, &request, client, buffer, len));
+    if let Some(request) = request {
+        return Some(answer(zones, request, client, buffer, len));
     }
     // Answering responses would let two servers play ping-pong (threat 2, DNS-T47).
     if len < HEADER || buffer[2] & flag::QR != 0 {

@@ -25,6 +25,7 @@ use libc::{
     sockaddr_storage, socklen_t,
 };
 
+use crate::batch::Messages;
 use crate::respond::LEAST_BUFFER;
 
 /// Datagrams in one system call. More gains little (the kernel's work for each is the same), less costs calls.
@@ -119,56 +120,6 @@ impl Batch {
         Ok(self.received)
     }
 
-    /// The buffer of datagram `index`, and how many octets came.
-    ///
-    /// # Panics
-    ///
-    /// If the last [`receive`](Self::receive) did not give that many.
-    pub(crate) fn message(&mut self, index: usize) -> (&mut [u8], usize) {
-        assert!(index < self.received, "datagram {index} of {}", self.received);
-        let len = (self.incoming[index].msg_len as usize).min(LEAST_BUFFER);
-        // SAFETY: inside the block; the reference borrows `self` mutably, so it is the only one.
-        let data = unsafe { &mut (*self.slots.as_ptr().add(index)).data };
-        (data, len)
-    }
-
-    /// The address that datagram `index` came from.
-    ///
-    /// # Panics
-    ///
-    /// If the last [`receive`](Self::receive) did not give that many.
-    pub(crate) fn sender(&self, index: usize) -> IpAddr {
-        assert!(index < self.received, "datagram {index} of {}", self.received);
-        // SAFETY: inside the block; no reference to the slot is alive that could write, for `self` is borrowed, and a
-        // `sockaddr_storage` is at least as large and as aligned as both forms, whose fields are plain numbers.
-        unsafe {
-            let peer = &raw const (*self.slots.as_ptr().add(index)).peer;
-            if c_int::from((*peer).ss_family) == libc::AF_INET6 {
-                Ipv6Addr::from((*peer.cast::<sockaddr_in6>()).sin6_addr.s6_addr).into()
-            } else {
-                Ipv4Addr::from((*peer.cast::<sockaddr_in>()).sin_addr.s_addr.to_ne_bytes()).into()
-            }
-        }
-    }
-
-    /// Queues the first `len` octets of the buffer of datagram `index` as its answer.
-    ///
-    /// # Panics
-    ///
-    /// If there is no such datagram, or `len` is more than the buffer has.
-    pub(crate) fn reply(&mut self, index: usize, len: usize) {
-        assert!(index < self.received && len <= LEAST_BUFFER && self.replies < BATCH, "answer {index} of {len} octets");
-        let header = self.incoming[index];
-        // SAFETY: inside the block; no reference to the slot is alive, for `self` is borrowed mutably.
-        let slot = unsafe { &mut *self.slots.as_ptr().add(index) };
-        slot.vector.iov_len = len;
-        if header.msg_hdr.msg_controllen >= CONTROL_DATA {
-            leave_route_open(&mut slot.control);
-        }
-        self.outgoing[self.replies] = header;
-        self.replies += 1;
-    }
-
     /// Sends the queued answers; how many the system refused. One bad destination, or a full queue (ENOBUFS, EPERM of
     /// a firewall), loses that answer and no other.
     pub(crate) fn send(&mut self, socket: &impl AsFd) -> u64 {
@@ -196,6 +147,62 @@ impl Batch {
             Ok(layout) => layout,
             Err(_) => panic!("a batch is far smaller than the address space"),
         }
+    }
+}
+
+impl Messages for Batch {
+    fn count(&self) -> usize {
+        self.received
+    }
+
+    /// The buffer of datagram `index`, and how many octets came.
+    ///
+    /// # Panics
+    ///
+    /// If the last [`receive`](Self::receive) did not give that many.
+    fn message(&mut self, index: usize) -> (&mut [u8], usize) {
+        assert!(index < self.received, "datagram {index} of {}", self.received);
+        let len = (self.incoming[index].msg_len as usize).min(LEAST_BUFFER);
+        // SAFETY: inside the block; the reference borrows `self` mutably, so it is the only one.
+        let data = unsafe { &mut (*self.slots.as_ptr().add(index)).data };
+        (data, len)
+    }
+
+    /// The address that datagram `index` came from.
+    ///
+    /// # Panics
+    ///
+    /// If the last [`receive`](Self::receive) did not give that many.
+    fn sender(&self, index: usize) -> IpAddr {
+        assert!(index < self.received, "datagram {index} of {}", self.received);
+        // SAFETY: inside the block; no reference to the slot is alive that could write, for `self` is borrowed, and a
+        // `sockaddr_storage` is at least as large and as aligned as both forms, whose fields are plain numbers.
+        unsafe {
+            let peer = &raw const (*self.slots.as_ptr().add(index)).peer;
+            if c_int::from((*peer).ss_family) == libc::AF_INET6 {
+                Ipv6Addr::from((*peer.cast::<sockaddr_in6>()).sin6_addr.s6_addr).into()
+            } else {
+                Ipv4Addr::from((*peer.cast::<sockaddr_in>()).sin_addr.s_addr.to_ne_bytes()).into()
+            }
+        }
+    }
+
+    /// Queues the first `len` octets of the buffer of datagram `index` as its answer.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such datagram, or `len` is more than the buffer has.
+    fn reply(&mut self, index: usize, len: usize) {
+        assert!(index < self.received && len <= LEAST_BUFFER && self.replies < BATCH, "answer {index} of {len} octets");
+        let header = self.incoming[index];
+        // SAFETY: inside the block; no reference to the slot is alive, for `self` is borrowed mutably.
+        let slot = unsafe { &mut *self.slots.as_ptr().add(index) };
+        slot.vector.iov_len = len;
+        if header.msg_hdr.msg_controllen >= CONTROL_DATA {
+            leave_route_open(&mut slot.control);
+        }
+        self.outgoing[self.replies] = header;
+        self.replies += 1;
     }
 }
 

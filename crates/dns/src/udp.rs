@@ -8,17 +8,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tandem_zone::Reader;
 use tracing::{debug, error};
 
-use crate::answer::Transport;
+use crate::batch::{Answerer, Setting};
 use crate::client::{self, Policy};
-use crate::limit::{Limiter, RateLimit, Sentence, random_salt};
-use crate::respond::respond;
-use crate::stats::{Counters, TransportStats};
+use crate::limit::RateLimit;
+use crate::stats::Counters;
 use crate::sys::{BATCH, Batch, set_option};
 use crate::transfer::Transfers;
 
@@ -94,18 +93,16 @@ impl Worker {
     /// Serves until told to stop.
     pub(crate) fn run(mut self) {
         let mut batch = Batch::new();
-        let began = Instant::now();
-        let limit = self.rate_limit.take();
-        let mut limiter = limit.map(|limit| (Limiter::new(limit, Duration::ZERO, random_salt), began));
+        let mut answerer = Answerer::new(self.rate_limit.take());
         // A fault in an answer loses a batch, not the thread: else one packet could silence the server (threat 3).
-        while catch_unwind(AssertUnwindSafe(|| self.serve(&mut batch, &mut limiter))).is_err() {
+        while catch_unwind(AssertUnwindSafe(|| self.serve(&mut batch, &mut answerer))).is_err() {
             error!("an answer failed unexpectedly; its batch is lost");
         }
     }
 
-    fn serve(&mut self, batch: &mut Batch, limiter: &mut Option<(Limiter, Instant)>) {
+    fn serve(&mut self, batch: &mut Batch, answerer: &mut Answerer) {
         while !self.stop.load(Ordering::Relaxed) {
-            if let Err(error) = self.serve_batch(batch, limiter, true)
+            if let Err(error) = self.serve_batch(batch, answerer, true)
                 && !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
             {
                 debug!(%error, "receiving failed");
@@ -113,49 +110,21 @@ impl Worker {
             }
         }
         for _ in 0..LAST_BATCHES {
-            match self.serve_batch(batch, limiter, false) {
+            match self.serve_batch(batch, answerer, false) {
                 Ok(BATCH) => {}
                 _ => break,
             }
         }
     }
 
-    fn serve_batch(
-        &mut self,
-        batch: &mut Batch,
-        limiter: &mut Option<(Limiter, Instant)>,
-        wait: bool,
-    ) -> io::Result<usize> {
+    fn serve_batch(&mut self, batch: &mut Batch, answerer: &mut Answerer, wait: bool) -> io::Result<usize> {
         let received = batch.receive(&self.socket, wait);
         // Loaded in quiet times, too, so that an idle thread does not keep an old version alive.
         let zones = self.reader.load();
         let received = received?;
-        let mut counted = TransportStats::default();
-        let transport = Transport::Udp { limit: self.limit };
-        let now = client::now();
-        if let Some((limiter, began)) = limiter {
-            limiter.set_clock(began.elapsed());
-        }
-        for index in 0..received {
-            let address = batch.sender(index);
-            let (buffer, len) = batch.message(index);
-            let client = self.policy.client(transport, address, now);
-            let mut reply = respond(zones, &self.transfers, &client, buffer, len);
-            if let Some(log) = &self.policy.query_log {
-                log.note("udp", buffer, reply.as_ref());
-            }
-            if let (Some((limiter, _)), Some(reply)) = (&mut *limiter, &mut reply) {
-                let sentence = limiter.judge(address, reply, buffer);
-                counted.count_limited(sentence, reply.cut.standing);
-                if sentence == Sentence::Silence {
-                    continue;
-                }
-            }
-            counted.count(reply.as_ref(), buffer);
-            if let Some(reply) = reply {
-                batch.reply(index, reply.len);
-            }
-        }
+        let (transfers, policy, limit) = (&*self.transfers, &*self.policy, self.limit);
+        let setting = Setting { zones, transfers, policy, limit, now: client::now() };
+        let mut counted = answerer.answer(setting, batch);
         counted.not_sent = batch.send(&self.socket);
         self.counters.add(counted);
         Ok(received)

@@ -4,7 +4,7 @@
 //! can point to it. Names inside the data of types newer than RFC 1035 are never compressed (DNS-9), but owners that
 //! come later may point to them. Allocates nothing.
 
-use tandem_zone::{Rdata, RdataSink, RrType, Rrset};
+use tandem_zone::{Owner as Further, RdataSink, RrType, Rrset, Target};
 
 use crate::options::Opt;
 use crate::wire::{CLASS_IN, HEADER, Rcode, flag, name_len};
@@ -33,6 +33,8 @@ pub(crate) enum Owner<'a> {
     At(usize),
     /// In wire form, uncompressed.
     Name(&'a [u8]),
+    /// Of additional records.
+    Further(Further<'a>),
 }
 
 /// What the record set of a required section did not do: fit. The answer becomes a truncated one (DNS-45).
@@ -51,6 +53,10 @@ pub(crate) struct Writer<'b> {
     counts: [u16; 3],
     names: [Name; MAX_NAMES],
     named: usize,
+    /// Where in `names` those of the last NAPTR set begin, one a record.
+    naptrs: usize,
+    /// The same for the last SRV set.
+    srvs: usize,
 }
 
 /// A name in the message.
@@ -88,6 +94,8 @@ impl<'b> Writer<'b> {
             counts: [0; 3],
             names: [Name { at: 0, len: 0, plain: false }; MAX_NAMES],
             named: 0,
+            naptrs: MAX_NAMES,
+            srvs: MAX_NAMES,
         };
         writer.remember(HEADER, question_end - HEADER - 4, true);
         writer
@@ -97,16 +105,21 @@ impl<'b> Writer<'b> {
     pub(crate) fn rrset(&mut self, section: Section, owner: Owner<'_>, rrset: &Rrset<'_>) -> Result<(), DoesNotFit> {
         let (at, named) = (self.at, self.named);
         let count = u16::try_from(rrset.len()).map_err(|_| DoesNotFit)?;
-        let mut owner = owner;
-        for rdata in rrset.rdatas() {
-            self.record(&mut owner, rrset, &rdata);
-            if self.overflow {
-                (self.at, self.named, self.overflow) = (at, named, false);
-                return Err(DoesNotFit);
-            }
+        self.records(owner, rrset);
+        let fits = !self.overflow;
+        if fits {
+            self.counts[section as usize] += count;
+        } else {
+            (self.at, self.named, self.overflow) = (at, named, false);
         }
-        self.counts[section as usize] += count;
-        Ok(())
+        // Of a set that was left out, nothing can be pointed to.
+        let first = if fits { named } else { MAX_NAMES };
+        match rrset.kind() {
+            RrType::NAPTR => self.naptrs = first,
+            RrType::SRV => self.srvs = first,
+            _ => {}
+        }
+        if fits { Ok(()) } else { Err(DoesNotFit) }
     }
 
     /// Forgets all records: what is left is the question, and OPT.
@@ -137,43 +150,141 @@ impl<'b> Writer<'b> {
         finish(buffer, at, 1, counts, head)
     }
 
-    fn record(&mut self, owner: &mut Owner<'_>, rrset: &Rrset<'_>, rdata: &Rdata<'_>) {
-        *owner = match *owner {
-            Owner::At(at) => {
-                self.pointer(at);
-                Owner::At(at)
-            }
-            Owner::Name(name) => self.name(name).map_or(Owner::Name(name), Owner::At),
-        };
-        let ([type_0, type_1], [class_0, class_1]) = (rrset.kind().0.to_be_bytes(), CLASS_IN.to_be_bytes());
+    fn records(&mut self, owner: Owner<'_>, rrset: &Rrset<'_>) {
+        let kind = rrset.kind();
+        let ([type_0, type_1], [class_0, class_1]) = (kind.0.to_be_bytes(), CLASS_IN.to_be_bytes());
         let [ttl_0, ttl_1, ttl_2, ttl_3] = rrset.ttl().to_be_bytes();
-        self.put(&[type_0, type_1, class_0, class_1, ttl_0, ttl_1, ttl_2, ttl_3, 0, 0]);
-        let start = self.at;
-        rdata.write(self);
-        if self.overflow {
-            return;
+        let fixed = [type_0, type_1, class_0, class_1, ttl_0, ttl_1, ttl_2, ttl_3];
+        let mut owner = self.resolved(owner);
+        if let Some(mut rest) = rrset.as_packed() {
+            while let Some((&len, tail)) = rest.split_first_chunk() {
+                let Some((data, tail)) = tail.split_at_checked(usize::from(u16::from_be_bytes(len))) else { return };
+                self.record(&mut owner, kind, fixed, data);
+                rest = tail;
+            }
+        } else if let Some((octets, size)) = rrset.as_equal() {
+            for data in octets.chunks_exact(size) {
+                self.record(&mut owner, kind, fixed, data);
+            }
+        } else {
+            for rdata in rrset.rdatas() {
+                self.head(&mut owner, fixed);
+                let start = self.at;
+                rdata.write(self);
+                if self.overflow {
+                    return;
+                }
+                self.names_in(kind, start);
+                self.set_length(start);
+            }
         }
-        self.names_in(rrset.kind(), start);
-        let Ok(len) = u16::try_from(self.at - start) else {
-            self.overflow = true;
-            return;
+    }
+
+    /// One record whose data lies ready.
+    #[inline]
+    fn record(&mut self, owner: &mut Owner<'_>, kind: RrType, fixed: [u8; 8], data: &[u8]) {
+        let start = if let Owner::At(at) = *owner {
+            // The common case: one check of the room for all of it.
+            let ([p0, p1], [l0, l1]) = (pointer(at), (data.len() as u16).to_be_bytes());
+            let [f0, f1, f2, f3, f4, f5, f6, f7] = fixed;
+            let head = [p0, p1, f0, f1, f2, f3, f4, f5, f6, f7, l0, l1];
+            let end = self.at + head.len() + data.len();
+            if self.overflow || end > self.end {
+                self.overflow = true;
+                return;
+            }
+            let room = &mut self.buffer[self.at..end];
+            if let Some((room, rest)) = room.split_first_chunk_mut() {
+                *room = head;
+                copy_short(data, rest);
+            }
+            self.at = end;
+            end - data.len()
+        } else {
+            self.head(owner, fixed);
+            let start = self.at;
+            self.put(data);
+            if self.overflow {
+                return;
+            }
+            self.set_length(start);
+            start
         };
-        self.buffer[start - 2..start].copy_from_slice(&len.to_be_bytes());
+        self.names_in(kind, start);
+        if self.at != start + data.len() {
+            self.set_length(start);
+        }
+    }
+
+    /// A pointer in place of an owner that stands somewhere already, if that is known without a search.
+    #[inline]
+    fn resolved<'a>(&self, owner: Owner<'a>) -> Owner<'a> {
+        match owner {
+            Owner::Further(further) if further.prefix == 0 => self.place(further.of).map_or(owner, Owner::At),
+            _ => owner,
+        }
+    }
+
+    /// Writes what stands before the data of a record, with a length of 0. The owner of the next record is a pointer to
+    /// this one's, if it can be.
+    fn head(&mut self, owner: &mut Owner<'_>, fixed: [u8; 8]) {
+        let at = self.at;
+        let written = match *owner {
+            Owner::At(at) => {
+                self.put(&pointer(at));
+                Some(at)
+            }
+            Owner::Name(name) => self.name(name),
+            Owner::Further(further) => match self.place(further.of) {
+                Some(rest) => {
+                    self.put(&further.name[..further.prefix]);
+                    self.put(&pointer(rest));
+                    Some(at).filter(|at| *at < POINTER_END)
+                }
+                None => self.name(further.name),
+            },
+        };
+        if let Some(at) = written {
+            *owner = Owner::At(at);
+        }
+        let [f0, f1, f2, f3, f4, f5, f6, f7] = fixed;
+        self.put(&[f0, f1, f2, f3, f4, f5, f6, f7, 0, 0]);
+    }
+
+    /// Where the name stands that a record ends with.
+    #[inline]
+    fn place(&self, of: Target) -> Option<usize> {
+        let index = match of {
+            Target::None => return None,
+            Target::Naptr(index) => self.naptrs + index,
+            Target::Srv(index) => self.srvs + index,
+        };
+        self.names[..self.named].get(index).map(|name| usize::from(name.at))
+    }
+
+    /// Sets the length of the data from `start` on.
+    fn set_length(&mut self, start: usize) {
+        match u16::try_from(self.at - start) {
+            Ok(len) => self.buffer[start - 2..start].copy_from_slice(&len.to_be_bytes()),
+            Err(_) => self.overflow = true,
+        }
     }
 
     /// Remembers the names in the data from `start` on, and compresses those that may be (RFC 3597 4).
+    #[inline]
     fn names_in(&mut self, kind: RrType, start: usize) {
         match kind {
-            RrType::SRV => self.remember_at(start + 6),
+            // In both, the name is last.
+            RrType::SRV => self.remember_from(start + 6),
             RrType::NAPTR => {
                 let mut at = start + 4;
                 for _ in 0..3 {
                     at += 1 + usize::from(self.buffer[..self.at].get(at).copied().unwrap_or_default());
                 }
-                self.remember_at(at);
+                self.remember_from(at);
             }
             // A CNAME's target stays whole, because the next owner points to it and its suffixes.
-            RrType::CNAME => self.remember_at(start),
+            RrType::CNAME => self.remember_from(start),
             RrType::NS | RrType::PTR => self.compress(start, 0, 1),
             RrType::MX => self.compress(start, 2, 1),
             RrType::SOA => self.compress(start, 0, 2),
@@ -203,16 +314,17 @@ impl<'b> Writer<'b> {
         self.put(rest);
     }
 
-    fn remember_at(&mut self, at: usize) {
-        if let Some(len) = self.buffer[..self.at].get(at..).and_then(name_len) {
-            self.remember(at, len, true);
-        }
+    /// Remembers the name that is all of the message from `at` on; a root, too, for records are counted by their names.
+    #[inline]
+    fn remember_from(&mut self, at: usize) {
+        self.remember(at, self.at.saturating_sub(at), true);
     }
 
+    #[inline]
     fn remember(&mut self, at: usize, len: usize, plain: bool) {
-        if len > 1 && at < POINTER_END && self.named < MAX_NAMES {
-            let (Ok(at), Ok(len)) = (u16::try_from(at), u8::try_from(len)) else { return };
-            self.names[self.named] = Name { at, len, plain };
+        if at < POINTER_END && self.named < MAX_NAMES {
+            // Names have at most 255 octets.
+            self.names[self.named] = Name { at: at as u16, len: len as u8, plain };
             self.named += 1;
         }
     }
@@ -225,7 +337,7 @@ impl<'b> Writer<'b> {
             if let Some(at) = self.find(&name[kept..]) {
                 let start = self.at;
                 self.put(&name[..kept]);
-                self.pointer(at);
+                self.put(&pointer(at));
                 return if kept == 0 { Some(at) } else { Some(start).filter(|start| *start < POINTER_END) };
             }
             kept += 1 + usize::from(name[kept]);
@@ -236,14 +348,18 @@ impl<'b> Writer<'b> {
     }
 
     /// Where `name` stands already, whole or as a suffix.
+    #[inline]
     fn find(&self, name: &[u8]) -> Option<usize> {
+        let first = beginning(name);
         self.names[..self.named].iter().find_map(|known| {
             let (at, len) = (usize::from(known.at), usize::from(known.len));
             if !known.plain {
                 return (len == name.len() && self.is_at(at, name)).then_some(at);
             }
             let start = at + len.checked_sub(name.len())?;
-            let same = self.buffer[start..at + len].eq_ignore_ascii_case(name);
+            let there = &self.buffer[start..at + len];
+            // Most differ early, and few in case.
+            let same = beginning(there) == first && (there == name || there.eq_ignore_ascii_case(name));
             (same && (start == at || self.is_label_of(at, start))).then_some(start)
         })
     }
@@ -272,12 +388,6 @@ impl<'b> Writer<'b> {
         }
         true
     }
-
-    fn pointer(&mut self, at: usize) {
-        debug_assert!(at < POINTER_END);
-        let [high, low] = (at as u16).to_be_bytes();
-        self.put(&[0xc0 | high, low]);
-    }
 }
 
 impl RdataSink for Writer<'_> {
@@ -288,8 +398,47 @@ impl RdataSink for Writer<'_> {
             self.overflow = true;
             return;
         }
-        self.buffer[self.at..next].copy_from_slice(octets);
+        copy_short(octets, &mut self.buffer[self.at..next]);
         self.at = next;
+    }
+}
+
+/// A pointer to the name at `at` (RFC 1035 4.1.4).
+#[inline]
+fn pointer(at: usize) -> [u8; 2] {
+    debug_assert!(at < POINTER_END);
+    let [high, low] = (at as u16).to_be_bytes();
+    [0xc0 | high, low]
+}
+
+/// The first octets of a name, with letters of both cases alike: what differs here is not the same.
+#[inline]
+fn beginning(name: &[u8]) -> u32 {
+    name.first_chunk().map_or(0, |octets| u32::from_ne_bytes(*octets) & 0xdfdf_dfdf)
+}
+
+/// Copies octets to a place of the same length. Most pieces of an answer are so short that calling the library's copy
+/// costs more than two copies of fixed length that overlap.
+#[inline]
+fn copy_short(from: &[u8], to: &mut [u8]) {
+    fn ends<const N: usize>(from: &[u8], to: &mut [u8]) -> bool {
+        let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) else { return false };
+        let (first, last) = (*first, *last);
+        if let Some(to) = to.first_chunk_mut() {
+            *to = first;
+        }
+        if let Some(to) = to.last_chunk_mut() {
+            *to = last;
+        }
+        true
+    }
+    match from.len() {
+        33.. => to.copy_from_slice(from),
+        16.. => _ = ends::<16>(from, to),
+        8.. => _ = ends::<8>(from, to),
+        4.. => _ = ends::<4>(from, to),
+        2.. => _ = ends::<2>(from, to),
+        _ => to.copy_from_slice(from),
     }
 }
 

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use crate::prefetch::prefetch;
+
 const BITS: u32 = 5;
 const MASK: u64 = (1 << BITS) - 1;
 /// Below this depth the hash is used up; what is left differs only by content and stands in a plain list.
@@ -17,6 +19,8 @@ pub(crate) trait Keyed: Clone {
     fn key_hash(&self) -> u64;
     /// Whether both have the same key.
     fn same_key(&self, other: &Self) -> bool;
+    /// Asks for the memory behind the value.
+    fn prefetch(&self) {}
 }
 
 /// The map; the empty one allocates nothing.
@@ -45,6 +49,48 @@ impl<V> Default for Hamt<V> {
     }
 }
 
+/// A way down that asks for memory one step before it reads it, so that many ways go on side by side.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Walk<'z, V> {
+    hash: u64,
+    depth: u32,
+    at: Stop<'z, V>,
+}
+
+/// What the last step asked for.
+#[derive(Debug, Clone, Copy)]
+enum Stop<'z, V> {
+    Branch(&'z Branch<V>),
+    Slot(&'z Slot<V>),
+}
+
+impl<V: Keyed> Walk<'_, V> {
+    /// One step further; `None` at the end.
+    #[inline]
+    pub(crate) fn step(self) -> Option<Self> {
+        let Self { hash, depth, at } = self;
+        match at {
+            Stop::Branch(branch) => {
+                if depth == MAX_DEPTH {
+                    return None;
+                }
+                let slot = branch.slots.get(branch.find(hash, depth).ok()?)?;
+                prefetch(slot);
+                Some(Self { hash, depth: depth + 1, at: Stop::Slot(slot) })
+            }
+            Stop::Slot(Slot::Branch(next)) => {
+                let next: &Branch<V> = next;
+                prefetch(next);
+                Some(Self { hash, depth, at: Stop::Branch(next) })
+            }
+            Stop::Slot(Slot::Leaf(value)) => {
+                value.prefetch();
+                None
+            }
+        }
+    }
+}
+
 impl<V: Keyed> Hamt<V> {
     /// How many values there are.
     pub(crate) const fn len(&self) -> usize {
@@ -68,6 +114,12 @@ impl<V: Keyed> Hamt<V> {
             }
             depth += 1;
         }
+    }
+
+    /// The way to the value with this hash, step by step.
+    #[inline]
+    pub(crate) fn walk(&self, hash: u64) -> Option<Walk<'_, V>> {
+        Some(Walk { hash, depth: 0, at: Stop::Branch(self.root.as_deref()?) })
     }
 
     /// Puts `value` in; gives back the one with the same key that was there.

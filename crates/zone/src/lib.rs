@@ -4,18 +4,21 @@
 //! [`Live`] hands it to readers that never wait. Reading order: [`zones`], [`lookup`], [`name`], [`master`].
 
 mod additional;
+mod ahead;
 mod conflict;
 pub mod diff;
 mod hamt;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod harness;
 mod history;
+mod index;
 pub mod live;
 pub mod lookup;
 pub mod master;
 pub mod name;
 mod numbers;
 mod packed;
+mod prefetch;
 mod print;
 mod records;
 pub mod rrset;
@@ -25,6 +28,7 @@ pub mod verify;
 mod walk;
 pub mod zones;
 
+pub use additional::{Owner, Target};
 pub use conflict::{Conflict, ConflictKind, Part};
 pub use diff::{Difference, RecordChange};
 pub use history::{History, PastStep};

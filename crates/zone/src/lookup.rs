@@ -165,6 +165,10 @@ impl Zones {
     /// What exists at exactly `name`: at most something static and something of a node.
     fn here<'z>(&'z self, zone: &'z Zone, name: &QueryName, apex: usize) -> [Option<Here<'z>>; 2] {
         let fixed = zone.statics.statics.get(name, 0).map(Here::Static);
+        // No node has anything where the master file has a record, except at the apex (`Zones::check`).
+        if apex > 0 && matches!(fixed, Some(Here::Static(there)) if !there.is_empty()) {
+            return [fixed, None];
+        }
         let made = match zone.view {
             View::Own => self.own_here(name, apex),
             View::Peers | View::Policy => self.peers_here(zone, &name.relative(apex)),
@@ -174,6 +178,9 @@ impl Zones {
     }
 
     fn own_here<'z>(&'z self, name: &QueryName, apex: usize) -> Option<Here<'z>> {
+        if self.has_no_nodes() {
+            return None;
+        }
         for index in 0..=apex {
             if let Some(node) = self.node_at(name, index) {
                 let at = NodeAt { node, suffix: ROOT, host_suffix: ROOT, service_only: false };
@@ -263,16 +270,12 @@ impl Zones {
         let closest = (1..=apex).find(|&index| {
             index == apex || self.here(zone, &name.relative_suffix(index), apex - index).iter().any(Option::is_some)
         })?;
-        let hash = crate::name::child_hash(name.hash(closest), b"\x01*");
-        let is_name = |owner: &[u8]| {
-            owner.strip_prefix(b"\x01*").is_some_and(|rest| rest.eq_ignore_ascii_case(name.suffix(closest)))
-        };
-        zone.statics.statics.find(hash, is_name).map(Here::Static)
+        zone.statics.statics.wildcard(name, closest).map(Here::Static)
     }
 
     /// The node whose domain is suffix `index` of `name`. Domains are host names: an underscore ends the matter early.
     pub(crate) fn node_at(&self, name: &QueryName, index: usize) -> Option<NodeView<'_>> {
-        if index == name.label_count() || name.label(index).starts_with(b"_") {
+        if self.has_no_nodes() || index == name.label_count() || name.label(index).starts_with(b"_") {
             return None;
         }
         let suffix = name.suffix(index);
@@ -297,7 +300,11 @@ fn digits_of<'d>(name: &QueryName, apex: usize, digits: &'d mut [u8; MAX_NUMBER_
 }
 
 /// The cut at or above `name`, nearest the apex (RFC 1034 4.3.2 3b). DS belongs to the parent's side (DNS-28).
+#[inline]
 fn cut_above<'z>(zone: &'z Zone, name: &QueryName, apex: usize, kind: RrType) -> Option<Lookup<'z>> {
+    if !zone.statics.statics.has_cuts() {
+        return None;
+    }
     (0..apex).rev().find_map(|index| {
         let there = zone.statics.statics.cut(name, index)?;
         if index == 0 && kind == RrType::DS {

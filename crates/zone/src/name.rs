@@ -2,30 +2,46 @@
 //!
 //! Everything served is found by the hash of a name. The hash of `a.b` is made from that of `b`, so one pass over a
 //! question gives the hashes of all its ancestors, and finding the zone, the node and a cut costs no second one. The
-//! hash is keyed with a secret of the process: who registers names cannot choose ones that collide.
+//! hash is keyed with a secret of the process: who registers names cannot choose ones that collide ([`State`]).
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 
-use siphasher::sip::SipHasher13;
 use tandem_model::DomainName;
 
 /// Most octets of a name in wire form (RFC 1035 3.1).
 pub(crate) const MAX_WIRE: usize = 255;
 /// Most labels of a name in 255 octets, the root counted.
 const MAX_LABELS: usize = 128;
+/// Most octets of a label, its length octet not counted.
+const MAX_LABEL: usize = 63;
 
 /// A name from a question: lower case in wire form, with the place and the keyed hash of each of its suffixes.
 ///
-/// Lives on the stack; making one allocates nothing.
+/// Lives on the stack, or is read into again and again; neither allocates.
 #[derive(Clone)]
 pub struct QueryName {
-    wire: [u8; MAX_WIRE],
+    /// Octets of a label are hashed in groups, so the longest name is followed by as many more.
+    wire: [u8; MAX_WIRE + GROUP],
     len: u8,
     /// Labels without the root; suffix `labels` is the root.
     labels: u8,
     starts: [u8; MAX_LABELS],
-    hashes: [u64; MAX_LABELS],
+    /// Only those of the first `labels` mean something.
+    hashes: [State; MAX_LABELS],
+}
+
+/// The root.
+impl Default for QueryName {
+    fn default() -> Self {
+        Self {
+            wire: [0; MAX_WIRE + GROUP],
+            len: 1,
+            labels: 0,
+            starts: [0; MAX_LABELS],
+            hashes: [State::ROOT; MAX_LABELS],
+        }
+    }
 }
 
 impl QueryName {
@@ -33,35 +49,46 @@ impl QueryName {
     /// octets, cut off). The octets used are [`wire_len`](Self::wire_len).
     #[must_use]
     pub fn parse(wire: &[u8]) -> Option<Self> {
-        let mut name =
-            Self { wire: [0; MAX_WIRE], len: 0, labels: 0, starts: [0; MAX_LABELS], hashes: [0; MAX_LABELS] };
+        let mut name = Self::default();
+        name.read(wire).then_some(name)
+    }
+
+    /// [`parse`](Self::parse) in place, which clears nothing first: whether there is a name. If not, this is the root.
+    #[inline]
+    pub fn read(&mut self, wire: &[u8]) -> bool {
+        self.read_labels(wire).is_some() || {
+            (self.wire[0], self.len, self.labels, self.starts[0]) = (0, 1, 0, 0);
+            false
+        }
+    }
+
+    #[inline]
+    fn read_labels(&mut self, wire: &[u8]) -> Option<()> {
         let mut at = 0;
+        let mut labels = 0;
         loop {
             let len = usize::from(*wire.get(at)?);
-            name.starts[usize::from(name.labels)] = u8::try_from(at).ok()?;
+            self.starts[labels] = u8::try_from(at).ok()?;
             if len == 0 {
                 break;
             }
-            if len > 63 || at + 1 + len >= MAX_WIRE {
+            if len > MAX_LABEL || at + 1 + len >= MAX_WIRE {
                 return None;
             }
             at += 1 + len;
-            name.labels += 1;
+            labels += 1;
         }
         let source = wire.get(..=at)?;
-        // Length octets are at most 63, below 'A': folding the whole name leaves them alone.
-        for (to, from) in name.wire.iter_mut().zip(source) {
-            *to = from.to_ascii_lowercase();
+        fold(source, &mut self.wire);
+        self.len = u8::try_from(at + 1).ok()?;
+        self.labels = u8::try_from(labels).ok()?;
+        let key = Key::of_process();
+        let mut state = State::ROOT;
+        for index in (0..labels).rev() {
+            state = state.child(&self.wire, usize::from(self.starts[index]), key);
+            self.hashes[index] = state;
         }
-        name.len = u8::try_from(at + 1).ok()?;
-        let mut hash = ROOT_HASH;
-        for index in (0..usize::from(name.labels)).rev() {
-            let start = usize::from(name.starts[index]);
-            let label = &name.wire[start..start + 1 + usize::from(name.wire[start])];
-            hash = child_hash(hash, label);
-            name.hashes[index] = hash;
-        }
-        Some(name)
+        Some(())
     }
 
     /// A registered name, ready for look-ups.
@@ -117,7 +144,18 @@ impl QueryName {
 
     /// The hash of suffix `index`.
     pub(crate) fn hash(&self, index: usize) -> u64 {
-        if index == self.label_count() { ROOT_HASH } else { self.hashes[index] }
+        self.state(index).hash()
+    }
+
+    /// The hash of the name that `label` (with its length octet, lower case) makes in front of suffix `index`.
+    pub(crate) fn child_hash(&self, index: usize, label: &[u8]) -> u64 {
+        let mut octets = [0; MAX_LABEL + 1 + GROUP];
+        octets[..label.len()].copy_from_slice(label);
+        self.state(index).child(&octets, 0, Key::of_process()).hash()
+    }
+
+    fn state(&self, index: usize) -> State {
+        if index == self.label_count() { State::ROOT } else { self.hashes[index] }
     }
 
     /// Suffix `index` as a name of its own.
@@ -147,21 +185,113 @@ impl std::fmt::Debug for QueryName {
     }
 }
 
-const ROOT_HASH: u64 = 0;
+/// Copies a name to the front of `to` with its letters in lower case, eight octets at a time. Length octets are at most 63,
+/// below `A`: folding leaves them alone.
+#[inline]
+fn fold(name: &[u8], to: &mut [u8]) {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    // Bit 7 of each octet of `above_a` and `above_z` says whether the octet's low seven bits are above that letter.
+    let lower = |octets: [u8; 8]| {
+        let octets = u64::from_ne_bytes(octets);
+        let seven_bits = octets & (0x7f * LOW);
+        let above_a = seven_bits + (0x80 - u64::from(b'A')) * LOW;
+        let above_z = seven_bits + (0x80 - u64::from(b'Z') - 1) * LOW;
+        let is_upper = (above_a ^ above_z) & !octets & (0x80 * LOW);
+        (octets | is_upper >> 2).to_ne_bytes()
+    };
+    let (Some(last), Some(to)) = (name.last_chunk(), to.get_mut(..name.len())) else {
+        to.iter_mut().zip(name).for_each(|(to, from)| *to = from.to_ascii_lowercase());
+        return;
+    };
+    for (to, from) in to.as_chunks_mut().0.iter_mut().zip(name.as_chunks().0) {
+        *to = lower(*from);
+    }
+    // The rest, together with some octets that are done already.
+    if let Some(to) = to.last_chunk_mut() {
+        *to = lower(*last);
+    }
+}
 
-/// The hash of the name that `label` (with its length octet, lower case) makes in front of the name hashed to `parent`.
-pub(crate) fn child_hash(parent: u64, label: &[u8]) -> u64 {
-    static KEYS: OnceLock<(u64, u64)> = OnceLock::new();
-    let &(k0, k1) = KEYS.get_or_init(|| {
-        let random = RandomState::new();
-        (random.hash_one(0), random.hash_one(1))
-    });
-    SipHasher13::new_with_keys(k0 ^ parent, k1).hash(label)
+/// Octets of a label that are hashed in one step, with one to spare: a group is a number far below the modulus.
+const GROUP: usize = 8;
+
+/// The modulus of the hash, a Mersenne prime.
+const PRIME: u64 = (1 << 61) - 1;
+
+/// A name's hash on the way to those of the names below it.
+///
+/// The labels of a name, from the right, each cut into groups of seven octets, are the coefficients of a polynomial, and
+/// the hash is its value at the [`Key`], modulo 2^61 - 1 (Carter and Wegman, "Universal classes of hash functions",
+/// 1979). Length octets say where labels end, so different names have different polynomials. Two such agree at no more
+/// points than they have groups, at most 127: whoever chooses names without knowing the key makes two of them collide
+/// with a chance of 127 in 2^61, and in `n` bits of the hash of little more than 127 in 2^n. Nothing that we send shows a
+/// hash. One multiplication for a common label, where a cryptographic hash takes ten times as long.
+#[derive(Debug, Clone, Copy)]
+struct State(u64);
+
+impl State {
+    /// Not 0, which would hide leading groups of zeros.
+    const ROOT: Self = Self(1);
+
+    /// The state of the name whose first label begins, with its length octet, at `at` in `octets`, below this one.
+    #[inline]
+    fn child(self, octets: &[u8], at: usize, key: Key) -> Self {
+        let mut state = self;
+        let (mut at, mut left) = (at, usize::from(octets[at]) + 1);
+        loop {
+            let group = octets[at..].first_chunk().map_or(0, |group: &[u8; GROUP]| u64::from_le_bytes(*group));
+            // Seven octets at most, or the label's last ones.
+            let used = left.min(GROUP - 1);
+            state = state.step(group & ((1 << (8 * used)) - 1), key);
+            left -= used;
+            if left == 0 {
+                return state;
+            }
+            at += used;
+        }
+    }
+
+    #[inline]
+    fn step(self, group: u64, key: Key) -> Self {
+        // The sum is below 2^62 and the key below 2^61, so the product's high part is below 2^62; after two folds the state is again
+        // below 2^61 + 4, which need not be reduced further to be the same each time.
+        let product = u128::from(self.0 + group) * u128::from(key.0);
+        let folded = (product as u64 & PRIME) + (product >> 61) as u64;
+        Self((folded & PRIME) + (folded >> 61))
+    }
+
+    /// All 64 bits mixed, one to one: names that differ in one digit lie at even distances before.
+    #[inline]
+    const fn hash(self) -> u64 {
+        // The multiplier is the golden ratio's, as in Fibonacci hashing.
+        let mixed = (self.0 ^ (self.0 >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^ (mixed >> 29)
+    }
+}
+
+/// The secret point at which names are evaluated, from 2^32 to the modulus.
+#[derive(Debug, Clone, Copy)]
+struct Key(u64);
+
+impl Key {
+    /// Drawn once from the system's randomness.
+    #[inline]
+    fn of_process() -> Self {
+        static KEY: OnceLock<Key> = OnceLock::new();
+        *KEY.get_or_init(|| {
+            let state = RandomState::new();
+            // A small key, one in 2^29, would leave short names in order.
+            (0..u64::MAX)
+                .map(|n| Self(state.hash_one(n) & PRIME))
+                .find(|key| key.0 >> 32 != 0)
+                .unwrap_or(Self(PRIME / 3))
+        })
+    }
 }
 
 /// The hash of a name in wire form, lower case.
 pub(crate) fn hash_name(wire: &[u8]) -> u64 {
-    QueryName::parse(wire).map_or(ROOT_HASH, |name| name.hash(0))
+    QueryName::parse(wire).unwrap_or_default().hash(0)
 }
 
 /// The labels of a name in wire form, leftmost first, with their length octets; ends at the root or the slice's end.
@@ -193,6 +323,42 @@ mod tests {
         assert_eq!(long.relative(2).as_wire(), b"\x05_sips\x04_tcp\x00");
         assert_eq!(long.label(4), b"me");
         assert_eq!(long.hash(5), QueryName::parse(b"\x00").unwrap().hash(0));
+    }
+
+    #[test]
+    fn folds_letters_and_nothing_else() {
+        for len in 1..=40 {
+            for first in 0..=u8::MAX {
+                let octets: Vec<u8> = (0..len).map(|n| first.wrapping_add(u8::wrapping_mul(n, 7))).collect();
+                let mut folded = [0xee; 48];
+                fold(&octets, &mut folded);
+                assert_eq!(folded[..octets.len()], octets.to_ascii_lowercase()[..]);
+                assert!(folded[octets.len()..].iter().all(|octet| *octet == 0xee));
+            }
+        }
+    }
+
+    #[test]
+    fn hashes_tell_names_apart() {
+        let label = |text: String| [&[text.len() as u8], text.as_bytes()].concat();
+        let mut seen = std::collections::HashSet::new();
+        for n in 0..20_000_u32 {
+            // Names that differ in one place, early or late, or only in where labels end.
+            let wires = [
+                [label(format!("n{n}")), label("test".into()), vec![0]].concat(),
+                [label(format!("{n:060}")), label("test".into()), vec![0]].concat(),
+                [label(format!("x{:0>1$}", "", (n % 60) as usize)), label(n.to_string()), vec![0]].concat(),
+                [label("a".into()), label(format!("n{n}")), label("test".into()), vec![0]].concat(),
+            ];
+            assert!(wires.iter().all(|wire| seen.insert(hash_name(wire))), "{n}");
+        }
+        // Spread over both ends of the hash, as tables need it.
+        for shift in [0, 48] {
+            let mut buckets = [0_u32; 256];
+            seen.iter().for_each(|hash| buckets[(hash >> shift) as usize % 256] += 1);
+            let (least, most) = (buckets.iter().min().unwrap(), buckets.iter().max().unwrap());
+            assert!(*least > 150 && *most < 600, "80,000 in 256: {least} to {most}");
+        }
     }
 
     #[test]

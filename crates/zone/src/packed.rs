@@ -19,11 +19,15 @@ use tandem_model::{Node, NumberClaim};
 
 use crate::hamt::Keyed;
 use crate::name::hash_name;
+use crate::prefetch::prefetch_lines;
 use crate::rrset::RdataSink;
 
 const HEADER: usize = 14;
 const TARGET: usize = 7;
 const KEY: usize = 33;
+
+/// Cache lines that most nodes fit into.
+const NODE_LINES: usize = 4;
 
 /// `_sips._tcp` in wire form, without the root.
 pub(crate) const SERVICE: &[u8] = b"\x05_sips\x04_tcp";
@@ -97,6 +101,10 @@ impl Keyed for PackedNode {
 
     fn same_key(&self, other: &Self) -> bool {
         self.view().domain() == other.view().domain()
+    }
+
+    fn prefetch(&self) {
+        prefetch_lines(&self.0, 0, NODE_LINES);
     }
 }
 

@@ -1,6 +1,7 @@
 //! RRsets as a lookup finds them: packed static ones, and those made from a node when asked for.
 
 use crate::packed::{ClaimView, NodeView};
+use crate::statics::Links;
 
 /// A record type by number (RFC 1035 3.2.2 and later).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,8 +56,8 @@ pub struct Rrset<'z> {
 pub(crate) enum Source<'z> {
     /// One record's data as it is: the SOA with our serial.
     One(&'z [u8]),
-    /// Data from a master file: for each record two octets of length, then the data.
-    Static { count: u16, rdatas: &'z [u8] },
+    /// Data from a master file: for each record two octets of length, then the data; and where records lead to.
+    Static { count: u16, rdatas: &'z [u8], links: Links<'z> },
     /// A node's NAPTR or SRV set, in a place.
     Naptr(NodeAt<'z>),
     /// See [`Source::Naptr`].
@@ -111,6 +112,27 @@ impl<'z> Rrset<'z> {
             Source::Srv(at) => at.node.target_count(),
             Source::Addresses { octets, size } => octets.len() / size,
             Source::Tlsa(node) => node.key_count(),
+        }
+    }
+
+    /// The data of all records where it lies ready: for each two octets of length, then the data. Only records of master
+    /// files lie so.
+    #[must_use]
+    #[inline]
+    pub const fn as_packed(&self) -> Option<&'z [u8]> {
+        match self.source {
+            Source::Static { rdatas, .. } => Some(rdatas),
+            _ => None,
+        }
+    }
+
+    /// The data of all records where it lies side by side, and the octets of each. Only addresses of nodes lie so.
+    #[must_use]
+    #[inline]
+    pub const fn as_equal(&self) -> Option<(&'z [u8], usize)> {
+        match self.source {
+            Source::Addresses { octets, size } => Some((octets, size)),
+            _ => None,
         }
     }
 

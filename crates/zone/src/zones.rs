@@ -4,7 +4,6 @@
 //! zone shows all of them under its apex, the ENUM zone shows their numbers. So a change touches one packed value, the
 //! names above it, and the serials of the zones that show it, whatever the number of nodes.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use tandem_model::{DomainName, Node, Record, Serial};
 
 use crate::conflict::Conflict;
 use crate::hamt::{Hamt, Keyed};
+use crate::index::Index;
 use crate::master::StaticZone;
 use crate::name::QueryName;
 use crate::numbers::{Claim, Numbers};
@@ -68,6 +68,7 @@ pub struct Zone {
     serial: Serial,
     /// The SOA's data with our serial.
     soa: Box<[u8]>,
+    links_hold: bool,
 }
 
 /// Which nodes' records a zone shows, and how.
@@ -86,7 +87,8 @@ pub(crate) enum View {
 /// Which zone has which apex: the hash of the apex to the zone's index.
 #[derive(Debug, Default)]
 struct Apexes {
-    by_hash: HashMap<u64, usize>,
+    /// Places are indices, counted from 1.
+    by_hash: Index,
     /// Bit `n` is set when an apex has `n` labels.
     depths: u128,
 }
@@ -154,9 +156,11 @@ impl Zones {
             } else {
                 View::Own
             };
-            zones.push(Arc::new(Zone::new(statics, view, serial)));
+            zones.push(Zone::new(statics, view, serial));
         }
         zones.sort_by(|a, b| a.apex().cmp(b.apex()));
+        find_overlaps(&mut zones);
+        let zones: Vec<Arc<Zone>> = zones.into_iter().map(Arc::new).collect();
         if let Some(pair) = zones.windows(2).find(|pair| pair[0].apex() == pair[1].apex()) {
             return Err(BuildError::Twice(pair[0].apex().clone()));
         }
@@ -166,11 +170,13 @@ impl Zones {
             }
         }
         let mut apexes = Apexes::default();
-        for (index, zone) in zones.iter().enumerate() {
+        let mut places = Vec::with_capacity(zones.len());
+        for (zone, place) in zones.iter().zip(1..) {
             let name = QueryName::of(zone.apex());
-            apexes.by_hash.insert(name.hash(0), index);
+            places.push((name.hash(0), place));
             apexes.depths |= 1 << name.label_count();
         }
+        apexes.by_hash = Index::new(&places);
         let new = Self {
             settings: Arc::new(settings),
             zones: zones.into(),
@@ -358,13 +364,26 @@ impl Zones {
     /// The zone of `name` among those whose apex is at or above its suffix `from`.
     pub(crate) fn zone_above(&self, name: &QueryName, from: usize) -> Option<(&Zone, usize)> {
         let labels = name.label_count();
-        (from..labels).find_map(|index| {
-            if self.apexes.depths & (1 << (labels - index)) == 0 {
-                return None;
+        // Depths of apexes at or above that suffix, the deepest first.
+        let mut depths = self.apexes.depths & (u128::MAX >> (127 - labels.saturating_sub(from)));
+        while depths != 0 {
+            let depth = 127 - depths.leading_zeros() as usize;
+            let index = labels - depth;
+            let found = self.apexes.by_hash.find(name.hash(index), |place| {
+                let zone = &*self.zones[place as usize - 1];
+                (zone.apex().as_wire() == name.suffix(index)).then_some((zone, index))
+            });
+            if found.is_some() {
+                return found;
             }
-            let zone = &self.zones[*self.apexes.by_hash.get(&name.hash(index))?];
-            (zone.apex().as_wire() == name.suffix(index)).then_some((&**zone, index))
-        })
+            depths &= !(1 << depth);
+        }
+        None
+    }
+
+    /// Whether no node is published.
+    pub(crate) const fn has_no_nodes(&self) -> bool {
+        self.nodes.len() == 0
     }
 
     /// The peers zone's apex in wire form, if there is one.
@@ -450,6 +469,23 @@ impl Zones {
     }
 }
 
+/// Marks the zones that have another below them without delegating it: their links may lead to names of that one. No link
+/// leads below a cut. `zones` are in canonical order, so those below one follow it.
+fn find_overlaps(zones: &mut [Zone]) {
+    let mut name = QueryName::default();
+    for at in 0..zones.len() {
+        let (zone, rest) = zones[at..].split_first_mut().expect("`at` is below the length");
+        let apex = zone.apex().as_wire();
+        let mut is_delegated = |below: &Zone| {
+            let is_name = name.read(below.apex().as_wire());
+            let depth = name.label_count().saturating_sub(zone.apex().label_count());
+            is_name && (0..depth).any(|index| zone.statics.statics.cut(&name, index).is_some())
+        };
+        let holds = rest.iter().take_while(|zone| zone.apex().as_wire().ends_with(apex)).all(&mut is_delegated);
+        zone.links_hold = holds;
+    }
+}
+
 fn change_count(above: &mut Hamt<Above>, name: &QueryName, index: usize, add: bool) {
     let (hash, suffix) = (name.hash(index), name.suffix(index));
     let is_name = |entry: &Above| *entry.name == *suffix;
@@ -471,7 +507,7 @@ pub(crate) fn is_above(above: &Hamt<Above>, name: &QueryName, index: usize) -> b
 
 impl Zone {
     fn new(statics: StaticZone, view: View, serial: Serial) -> Self {
-        let mut zone = Self { soa: statics.soa.clone(), statics, view, serial };
+        let mut zone = Self { soa: statics.soa.clone(), statics, view, serial, links_hold: true };
         zone.write_serial();
         zone
     }
@@ -498,6 +534,11 @@ impl Zone {
     #[must_use]
     pub const fn serial(&self) -> Serial {
         self.serial
+    }
+
+    /// Whether what a record's link says of a name in this zone is so: no other zone has that name.
+    pub(crate) const fn links_hold(&self) -> bool {
+        self.links_hold
     }
 
     /// What the zone was read from.

@@ -345,10 +345,12 @@ fn a_naptr_answer_brings_the_chain_along() {
     parts.keys.push(KeyPin { holder: KeyHolder::Node, sha256: [9; 32] });
     let zones = published(vec![Node::new(parts).unwrap()]);
     let chain = |zones: &Zones| {
-        let Lookup::Records(_, naptr) = zones.lookup(&query("debug.ostel.me"), RrType::NAPTR) else { panic!("NAPTR") };
+        let Lookup::Records(zone, naptr) = zones.lookup(&query("debug.ostel.me"), RrType::NAPTR) else {
+            panic!("NAPTR")
+        };
         let mut seen = Vec::new();
-        zones.additional(&naptr, |owner, set| {
-            seen.push((format!("{:?}", QueryName::parse(owner).unwrap()), set.kind(), rdatas(&set)));
+        zones.additional(zone, &naptr, |owner, set| {
+            seen.push((format!("{:?}", QueryName::parse(owner.name).unwrap()), set.kind(), rdatas(&set)));
             true
         });
         seen
