@@ -33,12 +33,13 @@ pub fn zone_file(octets: &[u8]) {
 mod tests {
     use super::*;
 
-    const SEEDS: [&[u8]; 5] = [
+    const SEEDS: [&[u8]; 6] = [
         include_bytes!("../../../fuzz/corpus/zone_file/small"),
         include_bytes!("../../../fuzz/corpus/zone_file/types"),
         include_bytes!("../../../fuzz/corpus/zone_file/directives"),
         include_bytes!("../../../fuzz/corpus/zone_file/cut"),
         include_bytes!("../../../fuzz/corpus/zone_file/redirect"),
+        include_bytes!("../../../fuzz/corpus/zone_file/empty-label"),
     ];
 
     /// Mutations of each seed.

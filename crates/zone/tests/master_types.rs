@@ -258,10 +258,18 @@ fn what_is_wrong_is_named_with_its_line() {
         ("A \\# 3 c00002", "the octets are no data of type A"),
         ("MX \\# 4 000a c000", "the octets are no data of type MX"),
         ("SOA \\# 2 0000", "the octets are no data of type SOA"),
+        ("CNAME x..y", "an empty label"),
+        ("NS x..y.", "an empty label"),
+        ("MX 10 x...y", "an empty label"),
+        ("SRV 1 1 1 x..y", "an empty label"),
+        ("NAPTR 1 1 \"s\" \"SIPS+D2T\" \"\" x..y", "an empty label"),
+        ("NSEC x..y A", "an empty label"),
+        ("KX 1 x..y", "expected the exchanger's name"),
+        ("A 192.0.2.1\nx..y A 192.0.2.1", "an empty label"),
     ] {
         let error = read(&format!("{HEAD}a A 192.0.2.2\nb {line}\nc A 192.0.2.3\n")).unwrap_err();
         assert!(error.reason.contains(reason), "{line}: {error}");
-        assert_eq!(error.line, 6, "{line}: {error}");
+        assert_eq!(error.line, 6 + line.matches('\n').count(), "{line}: {error}");
     }
     // RFC 1035 3.1: labels of at most 63 octets, names of 255; `node.test` takes eleven.
     let labels = |last: usize| format!("{0}.{0}.{0}.{1}", "x".repeat(60), "y".repeat(last));
