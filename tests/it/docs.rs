@@ -212,3 +212,30 @@ fn every_setting_is_documented() {
         assert!(text.contains(&format!("`{name}`")), "`{name}` is not in docs/configuration.md");
     }
 }
+
+/// Each fuzz target has what it needs: the entry that it calls, built into that crate, seeds, and its row in the table. The
+/// fuzz crate itself takes minutes to compile, so it is no part of the workspace.
+#[test]
+fn every_fuzz_target_is_whole() {
+    let (manifest, table) = (read("fuzz/Cargo.toml"), read("fuzz/README.md"));
+    let targets: BTreeSet<String> = manifest
+        .split("\n[[bin]]\n")
+        .skip(1)
+        .map(|section| section.split('"').nth(1).expect("name = \"…\"").to_owned())
+        .collect();
+    let expected = ["message", "options", "tsig", "zone_file"].map(str::to_owned);
+    assert_eq!(targets, BTreeSet::from(expected));
+    for target in targets {
+        let source = read(&format!("fuzz/fuzz_targets/{target}.rs"));
+        let entry = format!("::harness::{target}(octets)");
+        let (before, _) = source.split_once(&entry).unwrap_or_else(|| panic!("{target} does not call {entry}"));
+        let library =
+            before.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next().unwrap().replace('_', "-");
+        let dependency = manifest.lines().find(|line| line.starts_with(&format!("{library} = ")));
+        let dependency = dependency.unwrap_or_else(|| panic!("{target}: fuzz/Cargo.toml has no {library}"));
+        assert!(dependency.contains("features = [\"fuzzing\"]"), "{target}: no entries without it: {dependency}");
+        let seeds = fs::read_dir(repository().join("fuzz/corpus").join(&target)).unwrap().count();
+        assert!(seeds >= 4, "{target}: {seeds} seeds");
+        assert!(table.contains(&format!("| `{target}` |")), "{target} is not in fuzz/README.md");
+    }
+}
