@@ -4,6 +4,7 @@ mod client;
 mod durability;
 mod first_minutes;
 mod help;
+mod keys;
 mod limits;
 mod logs;
 mod settings;

@@ -50,6 +50,13 @@ pub(super) struct ApiArgs {
     here: Here,
 }
 
+impl ApiArgs {
+    /// The file that the token was said to be in.
+    pub(super) fn token_file(&self) -> Option<&Path> {
+        self.token_file.as_deref()
+    }
+}
+
 /// A way to one API.
 pub(super) struct Client {
     agent: Agent,
@@ -118,6 +125,27 @@ impl Client {
         self.answer(self.run(Request::put(self.url(path)), "application/json", Some(body), headers)?)
     }
 
+    /// Sends a text of another type that is JSON.
+    pub(super) fn put_text<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        media: &str,
+        body: &str,
+    ) -> Result<Answer<T>, ClientError> {
+        self.answer(self.send(Request::put(self.url(path)), "application/json", Some((media, body)), &[])?)
+    }
+
+    /// Asks for a text of any type; `None` when there is none.
+    pub(super) fn get_optional(&self, path: &str, accept: &str) -> Result<Option<String>, ClientError> {
+        let response = self.send(Request::get(self.url(path)), accept, None, &[])?;
+        if response.status().as_u16() == 404 {
+            return Ok(None);
+        }
+        let mut response = checked(response)?;
+        let text = response.body_mut().with_config().limit(MAX_ANSWER).read_to_string();
+        text.map(Some).map_err(|error| self.broken(error))
+    }
+
     /// Makes something new.
     pub(super) fn post<T: DeserializeOwned>(
         &self,
@@ -157,9 +185,21 @@ impl Client {
 
     fn run(
         &self,
-        mut request: ureq::http::request::Builder,
+        request: ureq::http::request::Builder,
         accept: &str,
         body: Option<&serde_json::Value>,
+        headers: &[(&str, &str)],
+    ) -> Result<Response<Body>, ClientError> {
+        let text = body.map(ToString::to_string);
+        self.send(request, accept, text.as_deref().map(|text| ("application/json", text)), headers)
+    }
+
+    /// Sends a request; a body comes with its media type.
+    fn send(
+        &self,
+        mut request: ureq::http::request::Builder,
+        accept: &str,
+        body: Option<(&str, &str)>,
         headers: &[(&str, &str)],
     ) -> Result<Response<Body>, ClientError> {
         request = request.header("accept", accept);
@@ -172,9 +212,8 @@ impl Client {
         let no_answer = |error| ClientError::no_answer(&self.base, error);
         let invalid = |error: ureq::http::Error| no_answer(ureq::Error::from(error));
         match body {
-            Some(body) => {
-                let request =
-                    request.header("content-type", "application/json").body(body.to_string()).map_err(invalid)?;
+            Some((media, body)) => {
+                let request = request.header("content-type", media).body(body.to_owned()).map_err(invalid)?;
                 self.agent.run(request).map_err(no_answer)
             }
             None => self.agent.run(request.body(()).map_err(invalid)?).map_err(no_answer),

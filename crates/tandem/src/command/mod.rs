@@ -5,6 +5,7 @@ mod body;
 mod check_config;
 mod client;
 mod here;
+mod node_key;
 mod nodes;
 mod output;
 mod problem;

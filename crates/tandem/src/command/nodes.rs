@@ -1,5 +1,7 @@
 //! `tandem nodes`: what is registered.
 
+mod verify;
+
 use clap::{Args, Parser, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -8,13 +10,14 @@ use super::body::{Records, Registration};
 use super::client::{self, ApiArgs, Client};
 use super::{Failure, output};
 
-/// List, show and remove registered nodes
+/// List, show, remove and verify registered nodes
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
   tandem nodes list
   tandem nodes show debug.ostn.test
-  tandem nodes rm debug.ostn.test")]
+  tandem nodes rm debug.ostn.test
+  tandem nodes verify debug.ostn.test")]
 pub(super) struct Nodes {
     #[command(subcommand)]
     action: Action,
@@ -25,6 +28,7 @@ enum Action {
     List(List),
     Show(Show),
     Rm(Rm),
+    Verify(verify::Verify),
 }
 
 /// List the nodes that the token may see, in the order of their names
@@ -77,6 +81,7 @@ impl Nodes {
             Action::List(list) => list.run(),
             Action::Show(show) => show.run(),
             Action::Rm(rm) => rm.run(),
+            Action::Verify(verify) => verify.run(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `tandem publish`: one command line becomes one whole node document; the API's answer is told in its words.
 
 mod document;
+mod signing;
 
 use std::io;
 
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use self::document::{KeyArg, NumberArg, Targets};
+use self::signing::Signing;
 use super::body::Change;
 use super::client::{self, ApiArgs, Client, ClientError};
 use super::{Failure, output, problem};
@@ -19,7 +21,7 @@ use super::{Failure, output, problem};
 /// changes nothing.
 ///
 /// An --address belongs to the --target before it. Addresses before the first --target belong to every target whose
-/// host is DOMAIN or below it. Hosts in other people's zones get no addresses: their own zone publishes them.
+/// host is DOMAIN or below it. With a key the document is signed by it: once one signed, it has to. Hosts in other people's zones get no addresses: their own zone publishes them.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
@@ -29,7 +31,9 @@ Examples:
       --target a.ostel.me:5061,10,0 --address 192.0.2.1 --address 2001:db8::1 \\
       --target b.ostel.me:5061,20,0 --address 192.0.2.2
   tandem publish debug.ostel.me --target sip.provider.example:5061 \\
-      --number +15550101=sip:alice@debug.ostel.me --block +155502 --dry-run")]
+      --number +15550101=sip:alice@debug.ostel.me --block +155502 --dry-run
+  tandem publish example.org --target sip.example.org:5061 \\
+      --token-file example.org.token --node-key example.org.key")]
 pub(super) struct Publish {
     // Before `domain`: clap's derived code takes fields out of the matches in this order, and this one looks at it.
     #[command(flatten)]
@@ -55,6 +59,8 @@ pub(super) struct Publish {
     /// How to reach the operator; never public
     #[arg(long, value_name = "TEXT")]
     contact: Option<String>,
+    #[command(flatten)]
+    signing: Signing,
     /// Show the records that this would make, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -70,14 +76,27 @@ impl Publish {
         let client = Client::open(&self.api)?;
         let query = if self.dry_run { "?dry_run=true" } else { "" };
         let path = format!("/v1/nodes/{}{query}", client::segment(&self.domain));
-        let answer = client.put::<Value>(&path, &self.document(), &[]).map_err(|error| match error {
+        let document = self.document();
+        let signed = self.signing.sign(&client, &self.api, &self.domain, &document, self.dry_run)?;
+        let answer = match &signed {
+            Some(signed) => client.put_text::<Value>(&path, "application/jose+json", &signed.text),
+            None => client.put::<Value>(&path, &document, &[]),
+        };
+        let answer = answer.map_err(|error| match error {
             ClientError::Problem(problem) => ClientError::Problem(problem.with_names(|path| self.name_of(path))),
             other => other,
         })?;
         if self.json {
             return output::json(&answer.body);
         }
-        self.tell(&Change::deserialize(answer.body)?).map_err(Into::into)
+        self.tell(&Change::deserialize(answer.body)?)?;
+        if let Some(signed) = &signed {
+            for file in &signed.made {
+                output::line(format_args!("  new key: {}: keep a copy, only an admin can replace it", file.display()))?;
+            }
+            output::line(format_args!("  signed by {}", signed.key))?;
+        }
+        Ok(())
     }
 
     fn tell(&self, change: &Change) -> io::Result<()> {
