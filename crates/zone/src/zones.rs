@@ -89,8 +89,8 @@ pub(crate) enum View {
 struct Apexes {
     /// Places are indices, counted from 1.
     by_hash: Index,
-    /// Bit `n` is set when an apex has `n` labels.
-    depths: u128,
+    /// How many labels apexes have, each number once, the most first.
+    depths: Vec<usize>,
 }
 
 /// A name that has nodes below it, and how many.
@@ -174,8 +174,10 @@ impl Zones {
         for (zone, place) in zones.iter().zip(1..) {
             let name = QueryName::of(zone.apex());
             places.push((name.hash(0), place));
-            apexes.depths |= 1 << name.label_count();
+            apexes.depths.push(name.label_count());
         }
+        apexes.depths.sort_unstable_by(|a, b| b.cmp(a));
+        apexes.depths.dedup();
         apexes.by_hash = Index::new(&places);
         let new = Self {
             settings: Arc::new(settings),
@@ -364,21 +366,13 @@ impl Zones {
     /// The zone of `name` among those whose apex is at or above its suffix `from`.
     pub(crate) fn zone_above(&self, name: &QueryName, from: usize) -> Option<(&Zone, usize)> {
         let labels = name.label_count();
-        // Depths of apexes at or above that suffix, the deepest first.
-        let mut depths = self.apexes.depths & (u128::MAX >> (127 - labels.saturating_sub(from)));
-        while depths != 0 {
-            let depth = 127 - depths.leading_zeros() as usize;
-            let index = labels - depth;
-            let found = self.apexes.by_hash.find(name.hash(index), |place| {
+        self.apexes.depths.iter().find_map(|depth| {
+            let index = labels.checked_sub(*depth).filter(|index| *index >= from)?;
+            self.apexes.by_hash.find(name.hash(index), |place| {
                 let zone = &*self.zones[place as usize - 1];
                 (zone.apex().as_wire() == name.suffix(index)).then_some((zone, index))
-            });
-            if found.is_some() {
-                return found;
-            }
-            depths &= !(1 << depth);
-        }
-        None
+            })
+        })
     }
 
     /// Whether no node is published.
