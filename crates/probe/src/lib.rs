@@ -11,6 +11,7 @@ mod judge;
 mod name;
 mod possession;
 mod probe;
+pub mod schedule;
 pub mod sip;
 mod suffix;
 mod tls;

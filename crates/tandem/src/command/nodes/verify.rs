@@ -18,7 +18,8 @@ use super::super::{Failure, output};
 #[command(after_help = "\
 Examples:
   tandem nodes verify debug.ostn.test
-  tandem nodes verify example.org --key kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k
+  tandem nodes verify example.org \\
+      --key kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k
   tandem nodes verify example.org --file example.org.jws")]
 pub(super) struct Verify {
     /// The node's SIP domain
