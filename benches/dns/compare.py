@@ -140,6 +140,7 @@ zone:
 """
 
 
+TSIG = "YmVuY2htYXJrLXNlY3JldC1vZi0zMi1vY3RldHMhISE="
 BIND = """options {{
   directory "{dir}/zones";
   listen-on port {port} {{ 127.0.0.1; }};
@@ -185,7 +186,10 @@ def prepare(name, folder, port, nodes, threads):
     if not name.startswith("tandem"):
         sys.exit(f"unknown server {name}: echo, tandem, tandem-nodes, gdnsd, nsd, knot, bind")
     (folder / "tandem.toml").write_text(
-        f"version = 1\n[dns]\nudp_threads = {threads}\n")
+        f'version = 1\n[dns]\nudp_threads = {threads}\n'
+        f'[[dns.tsig]]\nname = "bench.test"\nalgorithm = "hmac-sha256"\nsecret_file = "{folder}/tsig"\n')
+    (folder / "tsig").write_text(TSIG + "\n")
+    (folder / "tsig").chmod(0o600)
     return [ROOT / "target/release/tandem", "serve", "--config", folder / "tandem.toml", "--data-dir", folder / "data", "--zones", zones,
             "--dns", f"127.0.0.1:{port}", "--api", f"127.0.0.1:{port + 1}"]
 
@@ -282,6 +286,8 @@ def overload(pid, port, queries, seconds, capacity):
 def measure(name, folder, queries, port, a):
     extra = ["-m", "tcp", "-c", "20", "-q", "200"] if a.tcp else ["-c", str(4 * a.threads), "-q", str(200 * a.threads)]
     extra += ["-e"] if a.edns else []
+    extra += ["-E", "10:0123456789abcdef"] if a.cookie else []
+    extra += ["-y", f"hmac-sha256:bench.test:{TSIG}"] if a.tsig else []
     extra += ["-T", str(a.threads)] if a.threads > 1 else []
     # With one thread the server has a core for itself; with more, all share all.
     server_core, load_core = ("0", "1") if a.threads == 1 else (f"0-{a.threads - 1}",) * 2
@@ -341,6 +347,8 @@ def main():
     p.add_argument("--threads", type=int, default=1, help="of the server; with more than one nothing is pinned apart")
     p.add_argument("--tcp", action="store_true", help="pipelined TCP instead of UDP")
     p.add_argument("--edns", action="store_true", help="queries with EDNS")
+    p.add_argument("--cookie", action="store_true", help="with a client cookie (tandem only)")
+    p.add_argument("--tsig", action="store_true", help="signed (tandem only)")
     p.add_argument("--zipf", action="store_true", help="few nodes are asked for often, as in life")
     p.add_argument("--flood", action="store_true", help="names that do not exist, each once")
     p.add_argument("--overload", action="store_true", help="then twice what a core can answer")

@@ -2,7 +2,7 @@
 //!
 //! Everything served is found by the hash of a name. The hash of `a.b` is made from that of `b`, so one pass over a
 //! question gives the hashes of all its ancestors, and finding the zone, the node and a cut costs no second one. The
-//! hash is keyed with a secret of the process: who registers names cannot choose ones that collide ([`State`]).
+//! hash is keyed with a secret of the process: who registers names cannot choose ones that collide (`State`).
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
