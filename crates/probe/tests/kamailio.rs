@@ -1,6 +1,7 @@
 //! A probe of a real SIP server: Kamailio with TLS on loopback. Without the program the test is skipped, and says so; where
 //! the environment has `CI=true` it fails then.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::print_stdout, reason = "a skip is told")]
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;

@@ -24,8 +24,8 @@ async fn key_of(directory: &Directory) -> Option<(String, u64, usize)> {
     Some((identity.thumbprint.into(), identity.serial, identity.signed.len()))
 }
 
-fn is_refused(result: Result<Receipt, RegisterError>, why: KeyError) -> bool {
-    matches!(result, Err(RegisterError::Key(found)) if found == why)
+fn is_refused(result: &Result<Receipt, RegisterError>, why: KeyError) -> bool {
+    matches!(result, Err(RegisterError::Key(found)) if *found == why)
 }
 
 #[tokio::test]
@@ -41,12 +41,12 @@ async fn a_key_stays_with_its_name() {
     assert_eq!(put(&directory, None, &holder).await.unwrap().effect, Effect::Created);
     assert_eq!(put(&directory, Some(signature("k1", 1, None)), &holder).await.unwrap().effect, Effect::Replaced);
     assert_eq!(put(&directory, Some(signature("k1", 1, None)), &holder).await.unwrap().effect, Effect::Unchanged);
-    assert!(is_refused(put(&directory, None, &holder).await, KeyError::Unsigned));
+    assert!(is_refused(&put(&directory, None, &holder).await, KeyError::Unsigned));
     assert!(is_refused(
-        put(&directory, Some(signature("k1", 0, None)), &holder).await,
+        &put(&directory, Some(signature("k1", 0, None)), &holder).await,
         KeyError::OldSerial { last: 1 }
     ));
-    assert!(is_refused(put(&directory, Some(signature("k2", 2, None)), &holder).await, KeyError::OtherKey));
+    assert!(is_refused(&put(&directory, Some(signature("k2", 2, None)), &holder).await, KeyError::OtherKey));
     // A rehearsal says the same, and does nothing.
     let rehearsed = directory
         .rehearse(&node("a.ostel.me", "192.0.2.1"), Some(&signature("k2", 2, None)), Precondition::None, &holder)
@@ -63,11 +63,11 @@ async fn a_key_stays_with_its_name() {
     directory.shutdown().await;
     let directory = open();
     assert_eq!(key_of(&directory).await, Some(("k1".into(), 1, 0)));
-    assert!(is_refused(put(&directory, None, &holder).await, KeyError::Unsigned));
+    assert!(is_refused(&put(&directory, None, &holder).await, KeyError::Unsigned));
     // The key names its successor, which takes over, and not back.
     put(&directory, Some(signature("k1", 5, Some("k2"))), &holder).await.unwrap();
     put(&directory, Some(signature("k2", 6, None)), &holder).await.unwrap();
-    assert!(is_refused(put(&directory, Some(signature("k1", 7, None)), &holder).await, KeyError::OtherKey));
+    assert!(is_refused(&put(&directory, Some(signature("k1", 7, None)), &holder).await, KeyError::OtherKey));
     assert_eq!(key_of(&directory).await, Some(("k2".into(), 6, 4)));
 }
 
@@ -86,8 +86,8 @@ async fn removal_keeps_the_key() {
     assert_eq!(left.standing.state, NodeState::Tombstone);
     assert!(left.shown().is_none());
     assert_eq!(directory.live().load().node_count(), 0);
-    assert!(is_refused(put(&directory, Some(signature("k2", 2, None)), &holder).await, KeyError::OtherKey));
-    assert!(is_refused(put(&directory, None, &holder).await, KeyError::Unsigned));
+    assert!(is_refused(&put(&directory, Some(signature("k2", 2, None)), &holder).await, KeyError::OtherKey));
+    assert!(is_refused(&put(&directory, None, &holder).await, KeyError::Unsigned));
     assert_eq!(put(&directory, Some(signature("k1", 2, None)), &holder).await.unwrap().effect, Effect::Created);
     // An admin removes all of it.
     directory.deregister(&name("a.ostel.me"), Precondition::None, &admin).await.unwrap();
@@ -125,17 +125,20 @@ async fn an_admin_resets_a_key_with_delay() {
     assert_eq!(entries[0].by.as_deref(), Some("tester"));
     let other = async |serial| put(&directory, Some(signature("k2", serial, None)), &holder).await;
     clock.advance(3 * 86_400 - 1);
-    assert!(is_refused(other(2).await, KeyError::OtherKey));
+    assert!(is_refused(&other(2).await, KeyError::OtherKey));
     // The holder notices, and goes on signing: nothing comes of the reset.
     put(&directory, Some(signature("k1", 2, None)), &holder).await.unwrap();
     clock.advance(1);
-    assert!(is_refused(other(3).await, KeyError::OtherKey));
+    assert!(is_refused(&other(3).await, KeyError::OtherKey));
     // Nobody notices: after the delay another key takes over.
     reset().await.unwrap();
     clock.advance(3 * 86_400);
-    assert!(is_refused(put(&directory, None, &holder).await, KeyError::Unsigned), "a reset frees no unsigned document");
-    assert!(is_refused(other(2).await, KeyError::OldSerial { last: 2 }));
+    assert!(
+        is_refused(&put(&directory, None, &holder).await, KeyError::Unsigned),
+        "a reset frees no unsigned document"
+    );
+    assert!(is_refused(&other(2).await, KeyError::OldSerial { last: 2 }));
     other(3).await.unwrap();
     assert_eq!(key_of(&directory).await, Some(("k2".into(), 3, 4)));
-    assert!(is_refused(put(&directory, Some(signature("k1", 9, None)), &holder).await, KeyError::OtherKey));
+    assert!(is_refused(&put(&directory, Some(signature("k1", 9, None)), &holder).await, KeyError::OtherKey));
 }

@@ -45,7 +45,7 @@ pub(super) fn load_or_make(file: &Path) -> Result<(NodeKey, bool), KeyFileError>
     }
     written.map_err(|source| KeyFileError::io(file, source))?;
     // Whoever loses this key has to ask an admin: the folder's entry must be on disk, too.
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| KeyFileError::io(file, source))?;
     Ok((key, true))
 }
