@@ -68,8 +68,19 @@ fn examples() -> Vec<Example> {
 
 /// Hides what differs from run to run.
 fn mask(value: &mut Value) {
-    const CHANGING: [&str; 9] =
-        ["created", "updated", "expires", "id", "secret", "instance", "etag", "serial", "current"];
+    const CHANGING: [&str; 11] = [
+        "created",
+        "updated",
+        "since",
+        "lease_until",
+        "expires",
+        "id",
+        "secret",
+        "instance",
+        "etag",
+        "serial",
+        "current",
+    ];
     match value {
         Value::Object(members) => {
             for (name, member) in members {

@@ -1,7 +1,10 @@
 //! The endpoints, one file a resource.
 
+pub(crate) mod audit;
+pub(crate) mod change;
 pub(crate) mod health;
 pub(crate) mod key;
+pub(crate) mod life;
 pub(crate) mod node;
 pub(crate) mod reload;
 pub(crate) mod token;

@@ -6,6 +6,7 @@
 
 mod assignment;
 mod connection;
+mod feed;
 mod handler;
 mod host_check;
 mod json;

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use crate::handler::{health, key, node, reload, token, zone};
+use crate::handler::{audit, change, health, key, life, node, reload, token, zone};
 use crate::problem::{Kind, PROBLEM_JSON, ProblemBody, TYPE_PREFIX};
 
 /// The description as JSON text; made once.
@@ -32,13 +32,16 @@ pub fn text() -> &'static str {
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     paths(
-        node::put, node::get, node::delete, node::records, node::list, key::document, key::reset, zone::list, zone::export, reload::reload,
+        node::put, node::get, node::delete, node::records, node::list, key::document, key::reset,
+        life::renew, life::drain, life::suspend, life::compromised, life::restore, life::approve, life::reject, change::get, audit::list,
+        zone::list, zone::export, reload::reload,
         token::post,
         token::list, token::delete, health::livez, health::readyz, health::openapi
     ),
     components(schemas(ProblemBody)),
     tags(
         (name = "nodes", description = "What is registered."),
+        (name = "changes", description = "What happens, as it happens, and what happened."),
         (name = "zones", description = "What is served; for admins."),
         (name = "tokens", description = "Who may call; for admins."),
         (name = "health", description = "Open to everybody."),
@@ -50,7 +53,8 @@ struct Description;
 fn problems(operation: &str) -> Vec<Kind> {
     use Kind::{
         Conflict, Forbidden, Internal, InvalidRequest, KeyRefused, Malformed, NotAcceptable, NotFound, OldSerial,
-        PreconditionRequired, Stale, TooLarge, TooSlow, Unauthenticated, Unavailable, UnsupportedType,
+        PreconditionRequired, Stale, TooLarge, TooOld, TooSlow, Unauthenticated, Unavailable, UnsupportedType,
+        WrongState,
     };
     let own: &[Kind] = match operation {
         "putNode" => &[
@@ -68,7 +72,7 @@ fn problems(operation: &str) -> Vec<Kind> {
             UnsupportedType,
             InvalidRequest,
         ],
-        "resetNodeKey" => &[
+        "resetNodeKey" | "deleteNode" => &[
             Malformed,
             Unauthenticated,
             Forbidden,
@@ -81,10 +85,24 @@ fn problems(operation: &str) -> Vec<Kind> {
         "getNode" | "getNodeRecords" | "getNodeDocument" => {
             &[Malformed, Unauthenticated, NotFound, NotAcceptable, Stale, InvalidRequest]
         }
-        "deleteNode" => {
-            &[Malformed, Unauthenticated, NotFound, NotAcceptable, Stale, InvalidRequest, PreconditionRequired]
-        }
-        "listNodes" => &[Malformed, Unauthenticated, NotAcceptable],
+        "renewNode" => &[Malformed, Unauthenticated, NotFound, NotAcceptable, Conflict, InvalidRequest],
+        "drainNode" | "suspendNode" | "compromiseNode" | "restoreNode" | "approveNode" | "rejectNode" => &[
+            Malformed,
+            Unauthenticated,
+            Forbidden,
+            NotFound,
+            NotAcceptable,
+            TooSlow,
+            WrongState,
+            Stale,
+            TooLarge,
+            UnsupportedType,
+            InvalidRequest,
+            PreconditionRequired,
+        ],
+        "listNodes" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
+        "listAudit" => &[Malformed, Unauthenticated, NotAcceptable],
+        "followChanges" => &[Malformed, Unauthenticated, NotAcceptable, TooOld],
         "createToken" => {
             &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooSlow, TooLarge, UnsupportedType, InvalidRequest]
         }
@@ -113,7 +131,8 @@ fn example(operation: &str, status: &str) -> Option<Value> {
     ]);
     let registration = json!({
         "domain": "debug.ostn.test", "etag": "\"12\"", "created": "2026-01-31T12:00:00Z",
-        "updated": "2026-01-31T12:00:00Z", "node": node
+        "updated": "2026-01-31T12:00:00Z", "state": "active", "since": "2026-01-31T12:00:00Z",
+        "lease_until": "2026-02-07T12:00:00Z", "node": node
     });
     let mut reset = registration.clone();
     reset["key"] = json!({
@@ -122,7 +141,7 @@ fn example(operation: &str, status: &str) -> Option<Value> {
     let change = |effect: &str| {
         json!({
             "domain": "debug.ostn.test", "effect": effect, "dry_run": false, "serial": 12, "etag": "\"12\"",
-            "node": node, "records": records, "normalised": [], "warnings": []
+            "state": "active", "lease_until": "2026-02-07T12:00:00Z", "node": node, "records": records, "normalised": [], "warnings": []
         })
     };
     let token = json!({
@@ -132,7 +151,23 @@ fn example(operation: &str, status: &str) -> Option<Value> {
     Some(match (operation, status) {
         ("putNode", "200") => change("replaced"),
         ("putNode", "201") => change("created"),
-        ("deleteNode", "200") => json!({
+        ("renewNode", "200") => json!({
+            "domain": "debug.ostn.test", "state": "active", "lease_seconds": 604_800,
+            "lease_until": "2026-02-07T12:00:00Z"
+        }),
+        ("drainNode" | "suspendNode" | "compromiseNode", "200") => {
+            let mut moved = change("moved");
+            let state = match operation {
+                "drainNode" => "draining",
+                "suspendNode" => "suspended",
+                _ => "compromised",
+            };
+            moved["state"] = json!(state);
+            moved["records"] = json!([]);
+            moved
+        }
+        ("restoreNode" | "approveNode", "200") => change("moved"),
+        ("deleteNode" | "rejectNode", "200") => json!({
             "domain": "debug.ostn.test", "effect": "removed", "dry_run": false, "serial": 13, "node": node,
             "records": [], "normalised": [], "warnings": []
         }),
@@ -146,6 +181,17 @@ fn example(operation: &str, status: &str) -> Option<Value> {
         }
         ("resetNodeKey", "200") => reset,
         ("listNodes", "200") => json!({"nodes": [registration]}),
+        ("followChanges", "200") => json!({
+            "changes": [{
+                "id": 12, "kind": "change-state", "time": "2026-01-31T12:00:00Z", "domain": "debug.ostn.test",
+                "old_state": "active", "state": "compromised", "reason": "host broken into", "serial": 12
+            }],
+            "last": 12
+        }),
+        ("listAudit", "200") => json!({"entries": [{
+            "id": 12, "time": "2026-01-31T12:00:00Z", "kind": "change-state", "subject": "debug.ostn.test",
+            "by": "k7Qd0c2n", "old_state": "active", "state": "suspended", "reason": "calls everybody at night"
+        }]}),
         ("listZones", "200") => json!({"zones": [{"apex": "ostn.test", "serial": 12}]}),
         ("reloadZones", "200") => json!({
             "zones": [{"apex": "ostn.test", "change": "changed", "added": 2, "removed": 1, "serial": 13}], "served": 4
@@ -273,10 +319,10 @@ mod tests {
                 }
             }
         }
-        assert_eq!(ids.len(), 16);
+        assert_eq!(ids.len(), 25);
         ids.sort_unstable();
         ids.dedup();
-        assert_eq!(ids.len(), 16, "operation ids are unique");
+        assert_eq!(ids.len(), 25, "operation ids are unique");
     }
 
     #[test]

@@ -27,6 +27,10 @@ pub(crate) struct Page {
     pub(crate) limit: usize,
     /// The sort key of the last entry shown before; `None` for the first page.
     pub(crate) after: Option<String>,
+    /// The name of the parameter that chooses entries, where the list has one.
+    parameter: Option<&'static str>,
+    /// What it says.
+    pub(crate) filter: Option<String>,
 }
 
 impl Page {
@@ -36,7 +40,17 @@ impl Page {
     ///
     /// 400 for an unknown parameter, for a limit out of range and for a cursor that this list did not give (API-42).
     pub(crate) fn new(list: &'static str, uri: &Uri) -> Result<Self, Problem> {
-        let query = query(uri, &["limit", "cursor"])?;
+        Self::filtered(list, uri, None)
+    }
+
+    /// [`new`](Self::new) of a list from which the parameter `parameter` chooses; what it may say is the caller's to check.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub(crate) fn filtered(list: &'static str, uri: &Uri, parameter: Option<&'static str>) -> Result<Self, Problem> {
+        let known: Vec<&str> = ["limit", "cursor"].into_iter().chain(parameter).collect();
+        let query = query(uri, &known)?;
         let limit = query.find("limit").map_or(Some(DEFAULT_LIMIT), |text| text.parse().ok());
         let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
             Problem::new(Kind::Malformed, format!("limit must be a whole number from 1 to {MAX_LIMIT}."))
@@ -47,16 +61,20 @@ impl Page {
                 Problem::new(Kind::Malformed, "The cursor is not one that this list gave: begin again without it.")
             })?),
         };
-        Ok(Self { list, limit, after })
+        let filter = parameter.and_then(|name| query.find(name)).map(str::to_owned);
+        Ok(Self { list, limit, after, parameter, filter })
     }
 
     /// The `Link` field (RFC 8288 3, API-41): `first` always, `next` behind the entry with sort key `last` unless the list ends there.
     pub(crate) fn link(&self, origin: &str, last: Option<&str>) -> String {
         let Self { list, limit, .. } = self;
-        let mut link = format!("<{origin}{list}?limit={limit}>; rel=\"first\"");
+        // The caller has checked it: a word, which needs no escape.
+        let chosen = self.parameter.zip(self.filter.as_ref()).map(|(name, word)| format!("&{name}={word}"));
+        let chosen = chosen.unwrap_or_default();
+        let mut link = format!("<{origin}{list}?limit={limit}{chosen}>; rel=\"first\"");
         if let Some(last) = last {
             let cursor = encode(list, last);
-            link.push_str(&format!(", <{origin}{list}?limit={limit}&cursor={cursor}>; rel=\"next\""));
+            link.push_str(&format!(", <{origin}{list}?limit={limit}{chosen}&cursor={cursor}>; rel=\"next\""));
         }
         link
     }

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tandem_store::{DeregisterError, DirectoryError, ReadError, TokenError};
+use tandem_store::{DeregisterError, DirectoryError, ReadError, Refusal, TokenError};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -348,6 +348,15 @@ impl From<DeregisterError> for Problem {
             DeregisterError::Stale(current) => Self::stale(current.map(crate::precondition::etag)),
             DeregisterError::Held(_) => Self::new(Kind::Forbidden, error.to_string()),
             DeregisterError::Directory(error) => error.into(),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::WrongState(_) => Self::new(Kind::WrongState, refusal.to_string()),
+            Refusal::NeedsAdmin => Self::new(Kind::Forbidden, refusal.to_string()),
         }
     }
 }

@@ -146,7 +146,8 @@ pub(crate) fn demand_accepts(headers: &HeaderMap, offered: &str) -> Result<(), P
     ))
 }
 
-fn accepts(headers: &HeaderMap, offered: &str) -> bool {
+/// Whether `Accept` lets `offered` be sent.
+pub(crate) fn accepts(headers: &HeaderMap, offered: &str) -> bool {
     let family = offered.split('/').next().unwrap_or_default();
     let mut best: Option<(u8, bool)> = None;
     let mut ranges = 0_usize;
@@ -180,10 +181,13 @@ fn accepts(headers: &HeaderMap, offered: &str) -> bool {
 /// 415 for another type, 413 for too much, 408 for too slow, 400 when the connection broke.
 pub(crate) async fn json_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     if !is_json(content_type(headers), "application/json") {
-        let detail = "Send the body in UTF-8 with `Content-Type: application/json`.";
-        return Err(Problem::new(Kind::UnsupportedType, detail));
+        return Err(unsupported_type());
     }
     bounded(body).await
+}
+
+fn unsupported_type() -> Problem {
+    Problem::new(Kind::UnsupportedType, "Send the body in UTF-8 with `Content-Type: application/json`.")
 }
 
 /// Reads a body that is JSON, or a signature over it: its octets, and whether it is the latter.
@@ -211,6 +215,22 @@ async fn bounded(body: Body) -> Result<Bytes, Problem> {
         let detail = format!("The body did not arrive within {} seconds.", BODY_LIMIT.as_secs());
         Err(Problem::new(Kind::TooSlow, detail))
     })
+}
+
+/// [`json_body`] of a request that needs none: `None` when there is no octet of it.
+///
+/// # Errors
+///
+/// As [`json_body`].
+pub(crate) async fn optional_json_body(headers: &HeaderMap, body: Body) -> Result<Option<Bytes>, Problem> {
+    let has_type = headers.contains_key(header::CONTENT_TYPE);
+    if has_type {
+        return json_body(headers, body).await.map(|body| (!body.is_empty()).then_some(body));
+    }
+    match bounded(body).await?.is_empty() {
+        true => Ok(None),
+        false => Err(unsupported_type()),
+    }
 }
 
 /// Whether a media type is JSON in UTF-8, the one encoding that JSON has between systems (RFC 8259 8.1).

@@ -17,7 +17,7 @@ use axum::routing::{delete, get, post, put};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::handler::{health, key, node, reload, token, zone};
+use crate::handler::{audit, change, health, key, life, node, reload, token, zone};
 use crate::leftover::Leftover;
 use crate::problem::{Kind, Problem};
 use crate::state::Api;
@@ -38,6 +38,15 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
         .route("/v1/nodes/{domain}/records", get(node::records))
         .route("/v1/nodes/{domain}/document", get(key::document))
         .route("/v1/nodes/{domain}/reset-key", post(key::reset))
+        .route("/v1/nodes/{domain}/renew", post(life::renew))
+        .route("/v1/nodes/{domain}/drain", post(life::drain))
+        .route("/v1/nodes/{domain}/suspend", post(life::suspend))
+        .route("/v1/nodes/{domain}/compromised", post(life::compromised))
+        .route("/v1/nodes/{domain}/restore", post(life::restore))
+        .route("/v1/nodes/{domain}/approve", post(life::approve))
+        .route("/v1/nodes/{domain}/reject", post(life::reject))
+        .route("/v1/changes", get(change::get))
+        .route("/v1/audit", get(audit::list))
         .route("/v1/zones", get(zone::list))
         .route("/v1/zones/reload", post(reload::reload))
         .route("/v1/zones/{zone}", get(zone::export))

@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::connection::{self, drained};
+use crate::feed::Feed;
 use crate::host_check::HostCheck;
 use crate::readiness::Readiness;
 use crate::room::Room;
@@ -28,9 +29,9 @@ use crate::state::Api;
 use crate::tls::{Certificate, CertificateError, CertificateFiles, self_signed};
 use crate::zone_files::ZoneFiles;
 
-/// Most connections at a time; the one that is idle longest makes room for the next.
-const MAX_CONNECTIONS: usize = 1024;
-/// Most of them from one client network (IPv4 /24, IPv6 /48): nobody alone keeps all others out.
+/// Most connections at a time, unless configured; the one that is idle longest makes room for the next.
+const MAX_CONNECTIONS: usize = 2048;
+/// Most of them from one client network (IPv4 /24, IPv6 /48), unless configured: nobody alone keeps all others out.
 const MAX_PER_NETWORK: usize = 128;
 /// Longest wait for answers in progress at shutdown: leaves DNS and the store their part of the 30 seconds that the whole
 /// may take (API-82).
@@ -54,6 +55,10 @@ pub struct ApiConfig {
     pub public_url: Option<String>,
     /// The master files, to be read again on demand.
     pub zone_files: Option<Arc<dyn ZoneFiles>>,
+    /// Most connections at a time. Three quarters of them may follow the changes: others must get through.
+    pub connections: usize,
+    /// Most of them from one client network (IPv4 /24, IPv6 /48).
+    pub connections_per_network: usize,
 }
 
 impl ApiConfig {
@@ -67,6 +72,8 @@ impl ApiConfig {
             data_dir: data_dir.into(),
             public_url: None,
             zone_files: None,
+            connections: MAX_CONNECTIONS,
+            connections_per_network: MAX_PER_NETWORK,
         }
     }
 }
@@ -95,6 +102,9 @@ pub struct ApiServer {
     readiness: Readiness,
     draining: watch::Sender<bool>,
     accepting: JoinHandle<JoinSet<()>>,
+    feed: Arc<Feed>,
+    /// Reads the journal for those who follow the changes.
+    feeding: JoinHandle<()>,
 }
 
 impl ApiServer {
@@ -109,7 +119,9 @@ impl ApiServer {
         readiness: Readiness,
         host_check: Box<dyn HostCheck>,
     ) -> Result<Self, StartError> {
-        let ApiConfig { listen, certificate, names, data_dir, public_url, zone_files } = config;
+        let room = Room::new(config.connections, config.connections_per_network);
+        let listeners = config.connections / 4 * 3;
+        let ApiConfig { listen, certificate, names, data_dir, public_url, zone_files, .. } = config;
         let files = match certificate {
             Some(files) => Some(files),
             // API-6: tokens never cross a network in clear.
@@ -125,16 +137,35 @@ impl ApiServer {
         let listener = TcpListener::bind(listen).await.map_err(bind)?;
         let local_addr = listener.local_addr().map_err(bind)?;
         let own_url = url(local_addr, certificate.is_some());
-        let api = Arc::new(Api::new(directory, readiness.clone(), host_check, zone_files, own_url, public_url));
         let (draining, signal) = watch::channel(false);
-        let accepting = tokio::spawn(accept(listener, tls, router(&api), signal));
-        Ok(Self { local_addr, certificate, readiness, draining, accepting })
+        let feed = Arc::new(Feed::new(directory.clone(), listeners, signal.clone()));
+        let feeding = tokio::spawn({
+            let feed = Arc::clone(&feed);
+            async move { feed.run().await }
+        });
+        let api = Arc::new(Api::new(
+            directory,
+            Arc::clone(&feed),
+            readiness.clone(),
+            host_check,
+            zone_files,
+            own_url,
+            public_url,
+        ));
+        let accepting = tokio::spawn(accept(listener, tls, router(&api), room, signal));
+        Ok(Self { local_addr, certificate, readiness, draining, accepting, feed, feeding })
     }
 
     /// The address that is really listened on.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// How many follow the changes now.
+    #[must_use]
+    pub fn listener_count(&self) -> usize {
+        self.feed.listener_count()
     }
 
     /// The base URL of the listener: `http://127.0.0.1:5380`.
@@ -170,6 +201,7 @@ impl Drop for ApiServer {
     fn drop(&mut self) {
         // The set of connections lives in this task: aborting it aborts them.
         self.accepting.abort();
+        self.feeding.abort();
     }
 }
 
@@ -188,10 +220,10 @@ async fn accept(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     router: Router,
+    room: Arc<Room>,
     mut draining: watch::Receiver<bool>,
 ) -> JoinSet<()> {
     let mut connections = JoinSet::new();
-    let room = Room::new(MAX_CONNECTIONS, MAX_PER_NETWORK);
     let (mut refused, mut failed) = (Seldom::default(), Seldom::default());
     let signal = draining.clone();
     loop {

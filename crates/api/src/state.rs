@@ -8,6 +8,7 @@ use tandem_store::Directory;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
+use crate::feed::Feed;
 use crate::host_check::{BoundedCheck, HostCheck};
 use crate::readiness::Readiness;
 use crate::zone_files::ZoneFiles;
@@ -26,6 +27,8 @@ pub(crate) struct Api {
     pub(crate) readiness: Readiness,
     /// For targets outside the zones served.
     pub(crate) hosts: BoundedCheck,
+    /// What those share who follow the changes.
+    pub(crate) feed: Arc<Feed>,
     /// Permits for zone exports.
     pub(crate) exports: Arc<Semaphore>,
     /// The master files, to be read again.
@@ -44,6 +47,7 @@ pub(crate) struct Api {
 impl Api {
     pub(crate) fn new(
         directory: Directory,
+        feed: Arc<Feed>,
         readiness: Readiness,
         hosts: Box<dyn HostCheck>,
         zone_files: Option<Arc<dyn ZoneFiles>>,
@@ -52,6 +56,7 @@ impl Api {
     ) -> Self {
         Self {
             directory,
+            feed,
             readiness,
             hosts: BoundedCheck::new(hosts),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),

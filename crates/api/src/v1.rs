@@ -2,7 +2,10 @@
 //! program changes nothing outside (API-2).
 
 pub(crate) mod answer;
+pub(crate) mod audit;
+pub(crate) mod change;
 pub(crate) mod document;
+pub(crate) mod life;
 pub(crate) mod reader;
 pub(crate) mod reload;
 pub(crate) mod token;

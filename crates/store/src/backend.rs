@@ -53,7 +53,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     fn node(&self, domain: &DomainName) -> Result<Option<Registered>, BackendError>;
 
     /// Registrations in canonical order (RFC 4034 6.1), from the first behind `after`; at most `limit`. With `state` only
-    /// those in that state.
+    /// those in that state, otherwise all but tombstones.
     ///
     /// # Errors
     ///
@@ -87,6 +87,18 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`BackendError`] when nothing was forgotten.
     fn trim_journal(&self, before: u64, keep: usize, most: usize) -> Result<usize, BackendError>;
+
+    /// Hands what the journal says, without documents, to `visit`, newest first, until it returns `false`; from the first
+    /// entry before `before`, a serial and a subject.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`] when one cannot be read, or not be understood.
+    fn audit(
+        &self,
+        before: Option<&(u64, String)>,
+        visit: &mut dyn FnMut(AuditEntry) -> bool,
+    ) -> Result<(), BackendError>;
 
     /// The serial of the oldest journal entry kept; `None` when there are none.
     ///
@@ -255,6 +267,27 @@ pub struct JournalEntry {
     /// The node's state before; `None` when it was not registered.
     pub old_state: Option<NodeState>,
     /// The node's state afterwards; `None` when it is registered no more.
+    pub new_state: Option<NodeState>,
+    /// What was said when it was done.
+    pub reason: Option<Box<str>>,
+}
+
+/// Who did what, when: a [`JournalEntry`] without its documents. Never an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// The step's serial.
+    pub serial: u64,
+    /// Seconds since 1970.
+    pub time: u64,
+    /// What was done.
+    pub kind: JournalKind,
+    /// The node's domain, the zone's apex or the token's id.
+    pub subject: String,
+    /// The token that asked for it; `None` for the operator of this directory, or time.
+    pub by: Option<String>,
+    /// The node's state before.
+    pub old_state: Option<NodeState>,
+    /// The node's state afterwards.
     pub new_state: Option<NodeState>,
     /// What was said when it was done.
     pub reason: Option<Box<str>>,

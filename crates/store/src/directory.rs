@@ -317,7 +317,8 @@ impl Directory {
         Ok(found)
     }
 
-    /// Registrations in canonical name order (RFC 4034 6.1), from the first behind `after`; at most `limit`.
+    /// Registrations in canonical name order (RFC 4034 6.1), from the first behind `after`; at most `limit`. Without
+    /// tombstones: of those nothing is left but the name.
     ///
     /// # Errors
     ///

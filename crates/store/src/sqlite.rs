@@ -17,7 +17,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tandem_model::DomainName;
 
 use self::checkpoint::Checkpointer;
-use crate::backend::{Backend, BackendError, Batch, JournalEntry, Loaded};
+use crate::backend::{AuditEntry, Backend, BackendError, Batch, JournalEntry, Loaded};
 use crate::directory::Registered;
 use crate::error::OpenError;
 use crate::state::NodeState;
@@ -173,6 +173,14 @@ impl Backend for SqliteBackend {
         let gone = journal::trim(writer, before, keep, most)?;
         self.checkpointer.after_commit(gone);
         Ok(gone)
+    }
+
+    fn audit(
+        &self,
+        before: Option<&(u64, String)>,
+        visit: &mut dyn FnMut(AuditEntry) -> bool,
+    ) -> Result<(), BackendError> {
+        self.read(|connection| journal::audit(connection, before, visit))
     }
 
     fn oldest_entry(&self) -> Result<Option<u64>, BackendError> {

@@ -8,8 +8,6 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 
-/// Most connections of the API at a time, as its server bounds them.
-const API_CONNECTIONS: u64 = 1024;
 /// Beside connections and DNS sockets: the store, the log, files that are read, look-ups of hosts, the runtime's own.
 const RESERVE: u64 = 128;
 
@@ -19,7 +17,7 @@ fn needed(config: &Config) -> u64 {
     let threads = if config.dns.udp_threads == 0 { cores() } else { config.dns.udp_threads };
     // For each address a socket a UDP thread, and the one that accepts TCP.
     let sockets = config.dns.listen.len() as u64 * (threads as u64 + 1);
-    config.dns.tcp_connections as u64 + API_CONNECTIONS + sockets + RESERVE
+    config.dns.tcp_connections as u64 + config.api.connections as u64 + sockets + RESERVE
 }
 
 /// The soft limit that serves `needed` best; none if the present one is right.

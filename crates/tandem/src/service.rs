@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tandem_api::{ApiConfig, ApiServer, CertificateError, Check, Readiness};
 use tandem_dns::{Cookies, DnsServer};
 use tandem_model::DomainName;
-use tandem_store::{Directory, OpenError, ReloadError, ReloadReport};
+use tandem_store::{Conditions, Directory, OpenError, ReloadError, ReloadReport};
 use tandem_zone::Settings;
 use tracing::info;
 
@@ -211,7 +211,10 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     let statics = zone_folder::zones(files);
     make_data_dir(&config.data_dir).map_err(|source| StartError::DataDir { dir: config.data_dir.clone(), source })?;
     let directory = match config.store {
-        Store::Embedded => Directory::open(&config.data_dir, settings.clone(), statics)?,
+        Store::Embedded => {
+            let conditions = Conditions { leases: config.leases, ..Conditions::default() };
+            Directory::open_under(&config.data_dir, settings.clone(), statics, conditions)?
+        }
     };
     directory.keep_journal(config.journal_days);
     if directory.ensure_admin_token(&config.data_dir)? {
@@ -247,6 +250,8 @@ fn api_config(config: &Config) -> ApiConfig {
         names: api.names.clone(),
         public_url: api.public_url.clone(),
         zone_files: Some(Arc::new(ConfiguredFiles(config.clone()))),
+        connections: api.connections,
+        connections_per_network: api.connections_per_network,
         ..ApiConfig::new(api.listen, &config.data_dir)
     }
 }

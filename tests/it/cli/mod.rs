@@ -5,6 +5,7 @@ mod durability;
 mod first_minutes;
 mod help;
 mod keys;
+mod life;
 mod limits;
 mod logs;
 mod settings;

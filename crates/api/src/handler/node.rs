@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
-use tandem_model::{DomainName, Node};
+use tandem_model::{DomainName, Node, Record};
 use tandem_store::{Effect, NodeState, Precondition, ReadError, RegisterError, Registered, Scope};
 use tandem_zone::{Conflict, ConflictKind};
 use tokio::task::JoinSet;
@@ -70,7 +70,8 @@ pub(crate) async fn put(
     let conditions = Conditions::read(&headers)?;
     let mut registered = None;
     if !conditions.is_empty() || !caller.is_admin() {
-        registered = api.directory.node(&domain.name).await?;
+        // Of a tombstone nothing is left but the name.
+        registered = api.directory.node(&domain.name).await?.filter(|there| !is_tombstone(there));
     }
     let current = registered.as_ref().map(|registered| registered.revision);
     // API-17: before what the body says. The store looks again, together with the change.
@@ -122,7 +123,7 @@ pub(crate) async fn put(
         domain = %node.domain(), effect = ?receipt.effect, serial = receipt.serial.value(), token = caller.0.token_id,
         "node registered"
     );
-    let records = api.directory.live().load().records(node).map_err(Problem::internal)?;
+    let records = shown_records(&api, &receipt.registered, receipt.effect)?;
     let body = ChangeBody::made(&receipt, &records, notes(node));
     match receipt.effect {
         Effect::Created => {
@@ -222,7 +223,7 @@ pub(crate) async fn records(
     let registered = find(&api, &caller, &domain.name).await?;
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
-    let records = api.directory.live().load().records(&registered.node).map_err(Problem::internal)?;
+    let records = shown_records(&api, &registered, Effect::Unchanged)?;
     let body = RecordsBody::new(&registered.node, &records);
     tagged(&headers, body.tag(), || json(StatusCode::OK, &body))
 }
@@ -233,6 +234,8 @@ pub(crate) async fn records(
     params(
         ("limit" = Option<u32>, Query, description = "Most entries, 1 to 200; 50 when not given."),
         ("cursor" = Option<String>, Query, description = "Where to go on, from the `Link` field with rel=next."),
+        ("state" = Option<String>, Query, description = "Only nodes in this state; tombstones are listed by this only.",
+            example = "active"),
     ),
     responses((status = 200, description = "One page.", body = RegistrationsBody,
         headers(("Link" = String, description = "rel=first, and rel=next unless this is the end (RFC 8288).")))),
@@ -244,15 +247,25 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     demand_accepts(&headers, JSON)?;
-    let page = Page::new(LIST, &uri)?;
+    let page = Page::filtered(LIST, &uri, Some("state"))?;
+    let state = match page.filter.as_deref() {
+        None => None,
+        Some(word) => Some(NodeState::parse(word).ok_or_else(|| {
+            let words = NodeState::ALL.map(NodeState::as_str).join(", ");
+            Problem::new(Kind::Malformed, format!("state must be one of {words}."))
+        })?),
+    };
+    if state == Some(NodeState::Tombstone) {
+        caller.demand_admin()?;
+    }
     let after = match &page.after {
         None => None,
         Some(name) => Some(DomainName::parse(name).map_err(Problem::internal)?),
     };
     // One more than shown tells whether there is a next page.
     let mut found = match &caller.0.scope {
-        Scope::Admin => api.directory.list(after.as_ref(), page.limit + 1).await?,
-        Scope::Nodes(names) => list_below(&api, names, after.as_ref(), page.limit + 1).await?,
+        Scope::Admin => api.directory.list_in(state, after.as_ref(), page.limit + 1).await?,
+        Scope::Nodes(names) => list_below(&api, names, state, after.as_ref(), page.limit + 1).await?,
     };
     let next = page.cut(&mut found, |registered| registered.node.domain().to_string());
     let body = RegistrationsBody { nodes: found.iter().map(RegistrationBody::from).collect() };
@@ -264,9 +277,12 @@ pub(crate) async fn list(
 async fn list_below(
     api: &Api,
     names: &[DomainName],
+    state: Option<NodeState>,
     after: Option<&DomainName>,
     limit: usize,
 ) -> Result<Vec<Registered>, ReadError> {
+    let is_wanted =
+        |found: &Registered| state.map_or_else(|| !is_tombstone(found), |state| found.standing.state == state);
     let mut roots: Vec<_> = names.iter().filter(|name| !names.iter().any(|other| name.is_below(other))).collect();
     roots.sort();
     roots.dedup();
@@ -276,10 +292,10 @@ async fn list_below(
         match after {
             Some(after) if after.is_at_or_below(root) => from = after,
             Some(after) if after > root => continue,
-            Some(_) | None => found.extend(api.directory.node(root).await?),
+            Some(_) | None => found.extend(api.directory.node(root).await?.filter(is_wanted)),
         }
         if found.len() < limit {
-            let more = api.directory.list(Some(from), limit - found.len()).await?;
+            let more = api.directory.list_in(state, Some(from), limit - found.len()).await?;
             found.extend(more.into_iter().take_while(|registered| registered.node.domain().is_below(root)));
         }
         if found.len() >= limit {
@@ -289,14 +305,27 @@ async fn list_below(
     Ok(found)
 }
 
+/// The records that DNS serves for a registration; none when it was removed, or is in a state that is not served.
+pub(super) fn shown_records(api: &Api, registered: &Registered, effect: Effect) -> Result<Vec<Record>, Problem> {
+    let node = if effect == Effect::Removed { None } else { registered.shown() };
+    let zones = api.directory.live().load();
+    node.map_or(Ok(Vec::new()), |node| zones.records(&node).map_err(Problem::internal))
+}
+
+fn is_tombstone(registered: &Registered) -> bool {
+    registered.standing.state == NodeState::Tombstone
+}
+
 /// 404 for names that the token does not cover (API-24).
-fn demand_covers(caller: &Caller, domain: &DomainName) -> Result<(), Problem> {
+pub(super) fn demand_covers(caller: &Caller, domain: &DomainName) -> Result<(), Problem> {
     if caller.0.scope.covers(domain) { Ok(()) } else { Err(Problem::not_found()) }
 }
 
+/// The registration, if the caller may see it; that a name is held is the admins' business.
 pub(super) async fn find(api: &Api, caller: &Caller, domain: &DomainName) -> Result<Registered, Problem> {
     demand_covers(caller, domain)?;
-    api.directory.node(domain).await?.ok_or_else(Problem::not_found)
+    let found = api.directory.node(domain).await?;
+    found.filter(|found| caller.is_admin() || !is_tombstone(found)).ok_or_else(Problem::not_found)
 }
 
 /// Asks DNS for hosts that nobody here publishes, unless this node has them already: a node that publishes itself
@@ -341,14 +370,17 @@ async fn check_hosts(api: &Arc<Api>, caller: &Caller, node: &Node) -> Result<(),
 fn refused(error: RegisterError, caller: &Caller) -> Problem {
     match error {
         RegisterError::Stale(current) => Problem::stale(current.map(etag)),
-        RegisterError::Conflicts(conflicts) => {
-            let kind = if conflicts.iter().all(is_about_another_node) { Kind::Conflict } else { Kind::InvalidRequest };
-            let faults = conflicts.iter().take(MAX_FAULTS).map(|conflict| conflict_fault(conflict, caller)).collect();
-            Problem::with_faults(kind, faults)
-        }
+        RegisterError::Conflicts(found) => conflicts(&found, caller),
         RegisterError::Key(error) => error.into(),
         RegisterError::Directory(error) => error.into(),
     }
+}
+
+/// What stands in a node's way.
+pub(super) fn conflicts(found: &[Conflict], caller: &Caller) -> Problem {
+    let kind = if found.iter().all(is_about_another_node) { Kind::Conflict } else { Kind::InvalidRequest };
+    let faults = found.iter().take(MAX_FAULTS).map(|conflict| conflict_fault(conflict, caller)).collect();
+    Problem::with_faults(kind, faults)
 }
 
 const fn is_about_another_node(conflict: &Conflict) -> bool {

@@ -4,11 +4,12 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tandem_model::node::{KeyHolder, KeyPin};
 use tandem_model::{Node, NumberClaim, Record, Target};
-use tandem_store::{Effect, NodeIdentity, Receipt, Registered};
+use tandem_store::{Effect, NodeIdentity, NodeState, Receipt, Registered};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
+use super::life::StateBody;
 use crate::precondition::etag;
 
 /// What a node publishes: the body of `PUT /v1/nodes/{domain}`. Only `targets` is required.
@@ -190,8 +191,22 @@ pub(crate) struct RegistrationBody {
     /// When it was last changed.
     #[schema(format = DateTime, example = "2026-01-31T12:00:00Z")]
     updated: String,
-    /// What the node says, normalised, defaults filled in; may be sent back as it is.
-    node: NodeBody,
+    /// Where it is in its life.
+    state: StateBody,
+    /// When it got there.
+    #[schema(format = DateTime, example = "2026-01-31T12:00:00Z")]
+    since: String,
+    /// What was said when it was put there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = String)]
+    reason: Option<String>,
+    /// When its lease ends, or ended. Renewals move it, and do not change the entity tag.
+    #[schema(format = DateTime, example = "2026-02-07T12:00:00Z")]
+    lease_until: String,
+    /// What the node says, normalised, defaults filled in; may be sent back as it is. Of a tombstone it is forgotten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = NodeBody)]
+    node: Option<NodeBody>,
     /// The key that signs for the node, if one does.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = NodeKeyBody)]
@@ -245,12 +260,17 @@ impl From<&NodeIdentity> for NodeKeyBody {
 
 impl From<&Registered> for RegistrationBody {
     fn from(registered: &Registered) -> Self {
+        let standing = &registered.standing;
         Self {
             domain: registered.node.domain().to_string(),
             etag: etag(registered.revision),
             created: rfc3339(registered.created),
             updated: rfc3339(registered.updated),
-            node: NodeBody::from(&registered.node),
+            state: standing.state.into(),
+            since: rfc3339(standing.since),
+            reason: standing.reason.as_deref().map(Into::into),
+            lease_until: rfc3339(standing.lease_until),
+            node: (standing.state != NodeState::Tombstone).then(|| NodeBody::from(&registered.node)),
             key: registered.identity.as_deref().map(NodeKeyBody::from),
         }
     }
@@ -283,9 +303,17 @@ pub(crate) struct ChangeBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, example = "\"12\"")]
     etag: Option<String>,
+    /// Where the registration is in its life now; not with `dry_run`, not when removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = StateBody)]
+    state: Option<StateBody>,
+    /// When its lease ends; not with `dry_run`, not when removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = String, format = DateTime, example = "2026-02-07T12:00:00Z")]
+    lease_until: Option<String>,
     /// The node as it is kept; of a removed one, as it was.
     node: NodeBody,
-    /// The records that DNS serves for it; none when removed.
+    /// The records that DNS serves for it; none when removed, or in a state that is not served.
     records: Vec<RecordBody>,
     /// Values that are kept in another spelling than they were sent in.
     normalised: Vec<Normalised>,
@@ -297,7 +325,10 @@ impl ChangeBody {
     /// Of a change that was made.
     pub(crate) fn made(receipt: &Receipt, records: &[Record], notes: Notes) -> Self {
         let removed = receipt.effect == Effect::Removed;
+        let standing = &receipt.registered.standing;
         Self {
+            state: (!removed).then(|| standing.state.into()),
+            lease_until: (!removed).then(|| rfc3339(standing.lease_until)),
             serial: Some(receipt.serial.value()),
             etag: (!removed).then(|| etag(receipt.registered.revision)),
             dry_run: false,
@@ -313,6 +344,8 @@ impl ChangeBody {
             dry_run: true,
             serial: None,
             etag: None,
+            state: None,
+            lease_until: None,
             node: NodeBody::from(node),
             records: records.iter().map(RecordBody::from).collect(),
             normalised: notes.normalised,

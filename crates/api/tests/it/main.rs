@@ -1,8 +1,11 @@
 //! The API over real HTTP, with a real directory in a temporary folder. Each case carries its requirement's id.
 #![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
 
+mod audit;
+mod change;
 mod condition;
 mod connection;
+mod life;
 mod list;
 mod log;
 mod node;

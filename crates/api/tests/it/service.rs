@@ -107,6 +107,11 @@ impl Service {
         self.server.as_ref().unwrap().local_addr()
     }
 
+    /// How many follow the changes now.
+    pub(crate) fn listeners(&self) -> usize {
+        self.server.as_ref().unwrap().listener_count()
+    }
+
     /// Sends with the admin's token.
     pub(crate) fn send(&self, method: &str, path: &str, fields: &[(&str, &str)], body: Option<&str>) -> Answer {
         let bearer = format!("Bearer {}", self.admin);

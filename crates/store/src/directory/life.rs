@@ -6,13 +6,16 @@ use tandem_model::{DomainName, Node};
 use tokio::sync::watch;
 
 use super::{COMMIT_WAIT, Directory, Precondition, Receipt, Registered};
-use crate::backend::{Backend, JournalEntry};
+use crate::backend::{AuditEntry, Backend, JournalEntry};
 use crate::error::{ActError, DirectoryError, ReadError, RegisterError, RenewError, ResetKeyError};
 use crate::identity::Signature;
 use crate::lease::{Lease, Renewal};
 use crate::state::{Action, MAX_REASON, NodeState};
 use crate::token::Actor;
 use crate::writer::{ActRequest, Command, RegisterRequest};
+
+/// Entries of the journal that one look at the audit trail reads: what a caller wants may be rare.
+const MAX_LOOKED: usize = 10_000;
 
 impl Directory {
     /// [`register`](Self::register), with the state that a domain which is new begins in: `Pending` waits for approval.
@@ -123,6 +126,38 @@ impl Directory {
         self.inner.read(move |backend| backend.journal(after, limit)).await
     }
 
+    /// Who did what, newest first, from the first entry before `before`: at most `limit` of those that `wanted` chooses.
+    /// Looks at a bounded number of entries: also gives the place to go on from, if the journal may have more.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store cannot be read.
+    pub async fn audit(
+        &self,
+        before: Option<(u64, String)>,
+        limit: usize,
+        wanted: impl Fn(&AuditEntry) -> bool + Send + 'static,
+    ) -> Result<(Vec<AuditEntry>, Option<(u64, String)>), ReadError> {
+        let look = move |backend: &dyn Backend| {
+            let (mut found, mut looked, mut next) = (Vec::new(), 0, None);
+            backend.audit(before.as_ref(), &mut |entry| {
+                // There is one more: the page ends before it.
+                if found.len() == limit || looked == MAX_LOOKED {
+                    return false;
+                }
+                looked += 1;
+                next = Some((entry.serial, entry.subject.clone()));
+                if wanted(&entry) {
+                    found.push(entry);
+                }
+                true
+            })?;
+            let is_end = found.len() < limit && looked < MAX_LOOKED;
+            Ok((found, next.filter(|_| !is_end)))
+        };
+        self.inner.read(look).await
+    }
+
     /// The serial of the oldest journal entry that is kept.
     ///
     /// # Errors
@@ -132,7 +167,7 @@ impl Directory {
         self.inner.read(Backend::oldest_entry).await
     }
 
-    /// [`list`](Self::list) of those in one state, or of all.
+    /// [`list`](Self::list) of those in one state, or of all but tombstones.
     ///
     /// # Errors
     ///

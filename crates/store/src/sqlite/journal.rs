@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use tandem_model::{DomainName, Node, Serial};
 
 use super::row::{damaged, document, name, state};
-use crate::backend::{BackendError, JournalEntry, JournalKind, Step};
+use crate::backend::{AuditEntry, BackendError, JournalEntry, JournalKind, Step};
 use crate::state::NodeState;
 
 /// The columns of an entry, in the order that [`entry`] takes them.
@@ -73,6 +73,47 @@ pub(super) fn after(connection: &Connection, after: u64, limit: usize) -> Result
     Ok(entries)
 }
 
+/// What each entry before `before` says, newest first, until `visit` returns `false`.
+pub(super) fn audit(
+    connection: &Connection,
+    before: Option<&(u64, String)>,
+    visit: &mut dyn FnMut(AuditEntry) -> bool,
+) -> Result<(), BackendError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT serial, time, kind, subject, token, old_state, new_state, reason,
+                before IS NOT NULL, after IS NOT NULL
+         FROM journal WHERE (serial, subject) < (?1, ?2) ORDER BY serial DESC, subject DESC",
+    )?;
+    let (serial, subject) = before.map_or((i64::MAX, ""), |(serial, subject)| (serial.cast_signed(), subject.as_str()));
+    let mut rows = statement.query(params![serial, subject])?;
+    while let Some(row) = rows.next()? {
+        let entry = AuditEntry {
+            serial: row.get::<_, i64>(0)?.cast_unsigned(),
+            time: row.get::<_, i64>(1)?.cast_unsigned(),
+            kind: kind(&row.get::<_, String>(2)?)?,
+            subject: row.get(3)?,
+            by: row.get(4)?,
+            old_state: state_of(row.get(5)?, row.get(8)?)?,
+            new_state: state_of(row.get(6)?, row.get(9)?)?,
+            reason: row.get(7)?,
+        };
+        if !visit(entry) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn kind(word: &str) -> Result<JournalKind, BackendError> {
+    let known = JournalKind::ALL.into_iter().find(|known| known.as_str() == word);
+    known.ok_or_else(|| BackendError::Damaged(format!("the journal has the kind {word:?}").into()))
+}
+
+/// The state that an entry names. One written before there were states names none: what was there was active.
+fn state_of(word: Option<String>, there: bool) -> Result<Option<NodeState>, BackendError> {
+    word.map_or(Ok(there.then_some(NodeState::Active)), |word| state(&word).map(Some))
+}
+
 /// Each entry, newest first, until `visit` returns `false`.
 pub(super) fn back(connection: &Connection, visit: &mut dyn FnMut(JournalEntry) -> bool) -> Result<(), BackendError> {
     let sql = format!("SELECT {ENTRY} FROM journal ORDER BY serial DESC, subject DESC");
@@ -123,30 +164,24 @@ pub(super) fn trim(writer: &mut Connection, before: u64, keep: usize, most: usiz
 
 fn entry(row: &Row<'_>) -> Result<JournalEntry, BackendError> {
     let word: String = row.get(2)?;
-    let kind = JournalKind::ALL.into_iter().find(|known| known.as_str() == word);
+    let kind = kind(&word)?;
     let subject: String = row.get(3)?;
     let node = |column: usize| -> Result<Option<Node>, BackendError> {
         let text: Option<String> = row.get(column)?;
         text.map(|text| document(&subject, &text)).transpose()
     };
-    let kind = kind.ok_or_else(|| BackendError::Damaged(format!("the journal has the kind {word:?}").into()))?;
     let (before, mut after) = (node(5)?, node(6)?);
     if kind == JournalKind::ChangeState {
         after.clone_from(&before);
     }
-    // Written before there were states: what was there was active.
-    let state_of = |column: usize, there: bool| -> Result<Option<NodeState>, BackendError> {
-        let word: Option<String> = row.get(column)?;
-        word.map_or(Ok(there.then_some(NodeState::Active)), |word| state(&word).map(Some))
-    };
     let zones: Option<String> = row.get(7)?;
     Ok(JournalEntry {
         serial: row.get::<_, i64>(0)?.cast_unsigned(),
         time: row.get::<_, i64>(1)?.cast_unsigned(),
         kind,
         by: row.get(4)?,
-        old_state: state_of(8, before.is_some())?,
-        new_state: state_of(9, after.is_some())?,
+        old_state: state_of(row.get(8)?, before.is_some())?,
+        new_state: state_of(row.get(9)?, after.is_some())?,
         reason: row.get(10)?,
         before,
         after,

@@ -54,7 +54,10 @@ fn write_step(transaction: &Transaction<'_>, time: u64, step: &Step) -> Result<(
             before = (old.is_shown() || now.standing.state.is_shown()).then_some(text);
         }
         // Neither document nor state changes.
-        Act::ResetKey { now } => write_node(transaction, now, &document::write(&now.node))?,
+        Act::ResetKey { now } => {
+            write_node(transaction, now, &document::write(&now.node))?;
+            (old_state, new_state) = (Some(now.standing.state), Some(now.standing.state));
+        }
         Act::Deregister { before: earlier, old, reason: why } => {
             before = (*old != NodeState::Tombstone).then(|| document::write(earlier));
             (old_state, reason) = (Some(*old), why.as_deref());
@@ -218,7 +221,7 @@ pub(super) fn list(
 ) -> Result<Vec<Registered>, BackendError> {
     // The index has the states that few nodes are in: the others are met at every step anyway.
     let only = match state {
-        None => "",
+        None => "AND state <> 'tombstone'",
         Some(NodeState::Active) => "AND state = 'active'",
         Some(_) => "AND state = ?3 AND state <> 'active'",
     };

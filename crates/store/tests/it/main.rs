@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use tandem_model::{DomainName, Node, NodeParts, Target};
-use tandem_store::backend::{BackendError, Batch, JournalEntry, Loaded};
+use tandem_store::backend::{AuditEntry, BackendError, Batch, JournalEntry, Loaded};
 use tandem_store::{
     Actor, Backend, Clock, Directory, NodeState, OpenError, Precondition, Receipt, Registered, Scope, SqliteBackend,
 };
@@ -179,6 +179,14 @@ impl Backend for Scripted {
     fn trim_journal(&self, before: u64, keep: usize, most: usize) -> Result<usize, BackendError> {
         self.may_write()?;
         self.inner.trim_journal(before, keep, most)
+    }
+
+    fn audit(
+        &self,
+        before: Option<&(u64, String)>,
+        visit: &mut dyn FnMut(AuditEntry) -> bool,
+    ) -> Result<(), BackendError> {
+        self.inner.audit(before, visit)
     }
 
     fn oldest_entry(&self) -> Result<Option<u64>, BackendError> {

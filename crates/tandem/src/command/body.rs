@@ -11,6 +11,7 @@ pub(super) struct Change {
     pub(super) domain: String,
     pub(super) effect: String,
     pub(super) serial: Option<u32>,
+    pub(super) state: Option<String>,
     #[serde(default)]
     pub(super) records: Vec<Record>,
     #[serde(default)]
@@ -62,7 +63,26 @@ pub(super) struct Registration {
     pub(super) etag: String,
     pub(super) created: String,
     pub(super) updated: String,
-    pub(super) node: Node,
+    /// Not sent by a service without states.
+    #[serde(default = "active")]
+    pub(super) state: String,
+    pub(super) since: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) lease_until: Option<String>,
+    /// Forgotten of a tombstone.
+    pub(super) node: Option<Node>,
+}
+
+fn active() -> String {
+    "active".to_owned()
+}
+
+/// A lease that was renewed.
+#[derive(Debug, Deserialize)]
+pub(super) struct Lease {
+    pub(super) domain: String,
+    pub(super) state: String,
+    pub(super) lease_until: String,
 }
 
 /// What it said.

@@ -115,6 +115,14 @@ impl Client {
         Ok(checked(response)?.into_body().into_reader())
     }
 
+    /// Asks for server-sent events behind `last`: the caller reads until they end.
+    pub(super) fn follow(&self, path: &str, last: Option<u64>) -> Result<impl Read + use<>, ClientError> {
+        let last = last.map(|id| id.to_string());
+        let resume: Vec<_> = last.iter().map(|id| ("last-event-id", id.as_str())).collect();
+        let response = self.run(Request::get(self.url(path)), "text/event-stream", None, &resume)?;
+        Ok(checked(response)?.into_body().into_reader())
+    }
+
     /// Sends a whole document.
     pub(super) fn put<T: DeserializeOwned>(
         &self,
@@ -155,6 +163,16 @@ impl Client {
         self.answer(self.run(Request::post(self.url(path)), "application/json", Some(body), &[])?)
     }
 
+    /// Does something to what is there.
+    pub(super) fn act<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer<T>, ClientError> {
+        self.answer(self.run(Request::post(self.url(path)), "application/json", Some(body), headers)?)
+    }
+
     /// Ends something; an answer without a body is well.
     pub(super) fn delete(&self, path: &str, headers: &[(&str, &str)]) -> Result<(), ClientError> {
         checked(self.run(Request::delete(self.url(path)), "application/json", None, headers)?).map(drop)
@@ -162,15 +180,29 @@ impl Client {
 
     /// Every page of a list, one after the other: the values of `member`.
     pub(super) fn list<T: DeserializeOwned>(&self, path: &str, member: &str) -> Result<Vec<T>, ClientError> {
+        self.list_at_most(path, member, usize::MAX)
+    }
+
+    /// [`list`](Self::list) until there are `most`.
+    pub(super) fn list_at_most<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        member: &str,
+        most: usize,
+    ) -> Result<Vec<T>, ClientError> {
         let mut all = Vec::new();
-        let mut path = format!("{path}?limit={PAGE}");
+        let limit = most.clamp(1, PAGE);
+        let mut path = format!("{path}{}limit={limit}", if path.contains('?') { '&' } else { '?' });
         loop {
             let mut answer = self.get::<serde_json::Value>(&path)?;
             let page: Vec<T> = serde_json::from_value(answer.body[member].take()).map_err(|e| self.broken(e))?;
             all.extend(page);
             match answer.next {
-                Some(next) => path = next,
-                None => return Ok(all),
+                Some(next) if all.len() < most => path = next,
+                Some(_) | None => {
+                    all.truncate(most);
+                    return Ok(all);
+                }
             }
         }
     }

@@ -1,7 +1,9 @@
 //! The command line: one file a subcommand. Exit status 0: done; 1: it failed, standard error says why and what to
 //! do; 2: the command line itself is wrong.
 
+mod audit;
 mod body;
+mod changes;
 mod check_config;
 mod client;
 mod here;
@@ -60,6 +62,8 @@ enum Command {
     Serve(serve::Serve),
     Publish(publish::Publish),
     Nodes(nodes::Nodes),
+    Changes(changes::Changes),
+    Audit(audit::Audit),
     Resolve(resolve::Resolve),
     Zone(zone::Zone),
     CheckConfig(check_config::CheckConfig),
@@ -79,6 +83,8 @@ pub fn main() -> ExitCode {
         Command::Serve(command) => command.run(),
         Command::Publish(command) => command.run(),
         Command::Nodes(command) => command.run(),
+        Command::Changes(command) => command.run(),
+        Command::Audit(command) => command.run(),
         Command::Resolve(command) => command.run(),
         Command::Zone(command) => command.run(),
         Command::CheckConfig(command) => command.run(),

@@ -6,16 +6,19 @@ use clap::{Args, Parser, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::body::{Records, Registration};
+use super::body::{Change, Lease, Records, Registration};
 use super::client::{self, ApiArgs, Client};
 use super::{Failure, output};
 
-/// List, show, remove and verify registered nodes
+/// List, show, renew, drain, suspend, remove and verify registered nodes
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
   tandem nodes list
   tandem nodes show debug.ostn.test
+  tandem nodes renew debug.ostn.test
+  tandem nodes drain debug.ostn.test --reason 'maintenance until noon'
+  tandem nodes restore debug.ostn.test
   tandem nodes rm debug.ostn.test
   tandem nodes verify debug.ostn.test")]
 pub(super) struct Nodes {
@@ -27,6 +30,27 @@ pub(super) struct Nodes {
 enum Action {
     List(List),
     Show(Show),
+    /// Begin a node's lease anew; one that lost it is served again
+    #[command(after_help = "Examples:\n  tandem nodes renew debug.ostn.test")]
+    Renew(Renew),
+    /// Ask callers to try a node last, until it is restored
+    #[command(after_help = "Examples:\n  tandem nodes drain debug.ostn.test --reason 'maintenance until noon'")]
+    Drain(Act),
+    /// Take a node out of DNS until it is restored; for admins
+    #[command(after_help = "Examples:\n  tandem nodes suspend debug.ostn.test --reason 'calls everybody at night'")]
+    Suspend(Act),
+    /// Take a node out of DNS at once and tell everybody why: its key or host is in wrong hands
+    #[command(after_help = "Examples:\n  tandem nodes compromised debug.ostn.test --reason 'host broken into'")]
+    Compromised(Act),
+    /// End drain, suspend or compromised
+    #[command(after_help = "Examples:\n  tandem nodes restore debug.ostn.test --reason 'new key'")]
+    Restore(Act),
+    /// Let a pending node be served; for admins
+    #[command(after_help = "Examples:\n  tandem nodes list --state pending\n  tandem nodes approve debug.ostn.test")]
+    Approve(Act),
+    /// Forget a pending node; for admins
+    #[command(after_help = "Examples:\n  tandem nodes reject debug.ostn.test --reason 'not of this federation'")]
+    Reject(Act),
     Rm(Rm),
     Verify(verify::Verify),
 }
@@ -36,8 +60,12 @@ enum Action {
 #[command(after_help = "\
 Examples:
   tandem nodes list
+  tandem nodes list --state stale
   tandem nodes list --json | jq -r '.nodes[].domain'")]
 struct List {
+    /// Only nodes in this state: active, pending, stale, withdrawn, tombstone, draining, suspended, compromised
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
     /// Print the list as JSON
     #[arg(long)]
     json: bool,
@@ -75,11 +103,41 @@ struct Rm {
     api: ApiArgs,
 }
 
+/// A node whose lease begins anew
+#[derive(Debug, Args)]
+struct Renew {
+    /// The node's SIP domain
+    #[arg(value_parser = client::parse_step)]
+    domain: String,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+/// A node, and why something is done to it
+#[derive(Debug, Args)]
+struct Act {
+    /// The node's SIP domain
+    #[arg(value_parser = client::parse_step)]
+    domain: String,
+    /// Why; shown with the node, in the audit trail and to all who follow the changes
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
 impl Nodes {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self.action {
             Action::List(list) => list.run(),
             Action::Show(show) => show.run(),
+            Action::Renew(renew) => renew.run(),
+            Action::Drain(act) => act.run("drain"),
+            Action::Suspend(act) => act.run("suspend"),
+            Action::Compromised(act) => act.run("compromised"),
+            Action::Restore(act) => act.run("restore"),
+            Action::Approve(act) => act.run("approve"),
+            Action::Reject(act) => act.run("reject"),
             Action::Rm(rm) => rm.run(),
             Action::Verify(verify) => verify.run(),
         }
@@ -92,17 +150,20 @@ fn path(domain: &str) -> String {
 
 impl List {
     fn run(self) -> Result<(), Failure> {
-        let nodes: Vec<Value> = Client::open(&self.api)?.list("/v1/nodes", "nodes")?;
+        let filter = self.state.map(|state| format!("?state={}", client::segment(&state))).unwrap_or_default();
+        let nodes: Vec<Value> = Client::open(&self.api)?.list(&format!("/v1/nodes{filter}"), "nodes")?;
         if self.json {
             return output::json(&json!({ "nodes": nodes }));
         }
         let row = |node: Value| {
             let registration = Registration::deserialize(node)?;
-            let targets: Vec<String> = registration.node.targets.iter().map(ToString::to_string).collect();
-            Ok([registration.domain, registration.updated, targets.join("; ")])
+            let targets = registration.node.iter().flat_map(|node| &node.targets);
+            let targets: Vec<String> = targets.map(ToString::to_string).collect();
+            let lease = registration.lease_until.unwrap_or_default();
+            Ok([registration.domain, registration.state, lease, targets.join("; ")])
         };
         let rows = nodes.into_iter().map(row).collect::<Result<Vec<_>, serde_json::Error>>()?;
-        Ok(output::table(["DOMAIN", "UPDATED", "TARGETS (HOST:PORT,PRIORITY,WEIGHT ADDRESSES)"], &rows)?)
+        Ok(output::table(["DOMAIN", "STATE", "LEASE UNTIL", "TARGETS (HOST:PORT,PRIORITY,WEIGHT ADDRESSES)"], &rows)?)
     }
 }
 
@@ -113,20 +174,51 @@ impl Show {
         if self.json {
             return output::json(&answer.body);
         }
-        let Registration { domain, etag, created, updated, node } = Registration::deserialize(answer.body)?;
+        let registration = Registration::deserialize(answer.body)?;
         let records = client.get::<Records>(&format!("{}/records", path(&self.domain)))?.body.records;
         let line = |name: &str, value: &dyn std::fmt::Display| output::line(format_args!("{name:9}{value}"));
-        line("domain", &domain)?;
-        line("created", &created)?;
-        line("updated", &updated)?;
-        line("etag", &etag)?;
-        line("ttl", &node.ttl)?;
-        node.targets.iter().try_for_each(|target| line("target", target))?;
-        node.numbers.iter().try_for_each(|number| line("number", number))?;
-        node.sources.iter().try_for_each(|source| line("source", source))?;
-        node.contact.iter().try_for_each(|contact| line("contact", contact))?;
+        line("domain", &registration.domain)?;
+        line("state", &registration.state)?;
+        registration.reason.iter().try_for_each(|reason| line("reason", reason))?;
+        registration.since.iter().try_for_each(|since| line("since", since))?;
+        registration.lease_until.iter().try_for_each(|until| line("lease", until))?;
+        line("created", &registration.created)?;
+        line("updated", &registration.updated)?;
+        line("etag", &registration.etag)?;
+        if let Some(node) = &registration.node {
+            line("ttl", &node.ttl)?;
+            node.targets.iter().try_for_each(|target| line("target", target))?;
+            node.numbers.iter().try_for_each(|number| line("number", number))?;
+            node.sources.iter().try_for_each(|source| line("source", source))?;
+            node.contact.iter().try_for_each(|contact| line("contact", contact))?;
+        }
         output::line("records")?;
         Ok(records.iter().try_for_each(|record| output::line(format_args!("  {record}")))?)
+    }
+}
+
+impl Renew {
+    fn run(self) -> Result<(), Failure> {
+        let path = format!("{}/renew", path(&self.domain));
+        let lease = Client::open(&self.api)?.act::<Lease>(&path, &json!({}), &[])?.body;
+        let Lease { domain, state, lease_until } = lease;
+        Ok(output::line(format_args!("{domain}: {state}, lease until {lease_until}"))?)
+    }
+}
+
+impl Act {
+    fn run(self, action: &str) -> Result<(), Failure> {
+        let client = Client::open(&self.api)?;
+        let body = self.reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
+        let mut headers = Vec::new();
+        let etag;
+        // API-12: what puts a node into DNS, or forgets it, is for what was seen; what takes it out must not wait.
+        if matches!(action, "restore" | "approve" | "reject") {
+            etag = client.get::<Registration>(&path(&self.domain))?.body.etag;
+            headers.push(("if-match", etag.as_str()));
+        }
+        let change = client.act::<Change>(&format!("{}/{action}", path(&self.domain)), &body, &headers)?.body;
+        Ok(output::line(format_args!("{}: {}", change.domain, change.state.as_deref().unwrap_or("removed")))?)
     }
 }
 

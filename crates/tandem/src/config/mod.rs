@@ -1,6 +1,7 @@
 //! What `tandem serve` runs with: [`Config`], complete and checked; made from a [`Spec`] (what an operator types)
 //! and [`Overrides`] (flags and environment). Defaults stand here and nowhere else; `template.toml` explains them.
 
+mod lease;
 mod policy;
 mod problem;
 mod spec;
@@ -10,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tandem_model::DomainName;
+use tandem_store::LeaseTimes;
 
 pub use policy::PolicyConfig;
 pub use problem::{ConfigError, Problem};
@@ -42,6 +44,8 @@ pub struct Config {
     pub dns: DnsConfig,
     /// The HTTP listener.
     pub api: ApiConfig,
+    /// How long registrations live.
+    pub leases: LeaseTimes,
     /// Name servers for names outside our zones; empty: those of the system.
     pub name_servers: Vec<SocketAddr>,
     /// Where metrics are served; none: nowhere.
@@ -124,6 +128,10 @@ pub struct ApiConfig {
     pub names: Vec<DomainName>,
     /// The URL that callers use, when they do not see the listener itself.
     pub public_url: Option<String>,
+    /// Most connections at a time.
+    pub connections: usize,
+    /// Most of them from one client network (IPv4 /24, IPv6 /48).
+    pub connections_per_network: usize,
 }
 
 /// Files of a certificate.
@@ -227,7 +235,10 @@ impl Default for Config {
                 certificate: None,
                 names: Vec::new(),
                 public_url: None,
+                connections: 2048,
+                connections_per_network: 128,
             },
+            leases: LeaseTimes::default(),
             name_servers: Vec::new(),
             metrics: None,
             log: LogConfig { format: LogFormat::Text, level: "info".into(), queries: 0 },

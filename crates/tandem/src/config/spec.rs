@@ -10,6 +10,7 @@ use tandem_model::DomainName;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
+use super::lease::{self, LeaseSpec};
 use super::policy;
 use super::transfer::{self, SecondarySpec, TransferSpec, TsigSpec};
 use super::{CertificateFiles, Config, GeneratedZone, LogFormat, Problem, Store};
@@ -20,6 +21,8 @@ const VERSION: u32 = 1;
 const MAX_PROBLEMS: usize = 50;
 /// Most TCP connections that may be asked for: each takes a file descriptor.
 const MAX_TCP_CONNECTIONS: u64 = 1_000_000;
+/// Most connections of the API that may be asked for: each takes a file descriptor.
+const MAX_API_CONNECTIONS: u64 = 100_000;
 /// Longest idle time that may be asked for, in seconds.
 const MAX_TCP_IDLE: u64 = 3600;
 /// Most transfers at a time that may be asked for: each takes a thread.
@@ -45,6 +48,7 @@ pub struct Spec {
     number_zone: Option<Spanned<String>>,
     dns: DnsSpec,
     api: ApiSpec,
+    leases: LeaseSpec,
     resolver: ResolverSpec,
     metrics: MetricsSpec,
     log: LogSpec,
@@ -91,6 +95,8 @@ struct ApiSpec {
     key: Option<Spanned<PathBuf>>,
     names: Option<Vec<Spanned<String>>>,
     public_url: Option<Spanned<String>>,
+    connections: Option<Spanned<u64>>,
+    connections_per_network: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -217,9 +223,15 @@ impl Spec {
                 list.into_iter().filter_map(|item| faults.check(Some(item), |text| parse_name(&text))).collect();
         }
         faults.set(self.api.public_url, |text| parse_url(&text), &mut config.api.public_url);
+        let most = MAX_API_CONNECTIONS;
+        faults.set(self.api.connections, |n| to_count(n, 4, most), &mut config.api.connections);
+        let per_network = &mut config.api.connections_per_network;
+        faults.set(self.api.connections_per_network, |n| to_count(n, 1, most), per_network);
         if let Some(files) = certificate_files(self.api.certificate, self.api.key, "api", folder, faults) {
             config.api.certificate = Some(files);
         }
+
+        lease::check_into(self.leases, &mut config.leases, faults);
 
         if let Some(list) = self.resolver.name_servers {
             config.name_servers =
@@ -258,7 +270,12 @@ impl Faults {
         Some(list?.into_iter().filter_map(|item| self.check(Some(item), &read)).collect())
     }
 
-    fn set<T, U>(&mut self, value: Option<Spanned<T>>, read: impl Fn(T) -> Result<U, String>, place: &mut U) {
+    pub(super) fn set<T, U>(
+        &mut self,
+        value: Option<Spanned<T>>,
+        read: impl Fn(T) -> Result<U, String>,
+        place: &mut U,
+    ) {
         if let Some(value) = self.check(value, read) {
             *place = value;
         }
@@ -395,7 +412,7 @@ pub(super) fn parse_server(text: &str) -> Result<SocketAddr, String> {
     with_port.ok_or_else(|| format!("`{text}` is not an address: write 192.0.2.53 or 192.0.2.53:53"))
 }
 
-fn to_count<T: TryFrom<u64>>(value: u64, least: u64, most: u64) -> Result<T, String> {
+pub(super) fn to_count<T: TryFrom<u64>>(value: u64, least: u64, most: u64) -> Result<T, String> {
     let in_range = (least..=most).contains(&value).then(|| T::try_from(value).ok()).flatten();
     in_range.ok_or_else(|| format!("{value} is out of range: {least} to {most}"))
 }
