@@ -136,6 +136,18 @@ impl Network {
         }
         Ok(Self { address, prefix_len })
     }
+
+    /// Whether `address` is in it. An IPv4 address in IPv6 form counts as IPv4.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let differ = match (self.address, address.to_canonical()) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => u128::from(ours.to_bits() ^ theirs.to_bits()) << 96,
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => ours.to_bits() ^ theirs.to_bits(),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
+        };
+        // A prefix of nothing holds all; a shift by all 128 bits is none.
+        self.prefix_len == 0 || differ >> (128 - u32::from(self.prefix_len)) == 0
+    }
 }
 
 impl std::fmt::Display for Network {
@@ -552,6 +564,27 @@ mod tests {
             ("example.org/24", InvalidNetwork::Syntax),
         ] {
             assert_eq!(Network::parse(text), Err(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_hold_addresses() {
+        for (network, address, inside) in [
+            ("192.0.2.0/24", "192.0.2.255", true),
+            ("192.0.2.0/24", "192.0.3.0", false),
+            ("192.0.2.0/24", "::ffff:192.0.2.7", true),
+            ("192.0.2.7", "192.0.2.7", true),
+            ("192.0.2.7", "192.0.2.6", false),
+            ("0.0.0.0/0", "203.0.113.1", true),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("2001:db8::/32", "2001:db8:ffff::1", true),
+            ("2001:db8::/32", "2001:db9::1", false),
+            ("2001:db8::1", "2001:db8::1", true),
+            ("::/0", "2001:db8::1", true),
+            ("::/0", "192.0.2.1", false),
+        ] {
+            let holds = Network::parse(network).unwrap().contains(address.parse().unwrap());
+            assert_eq!(holds, inside, "{network} {address}");
         }
     }
 }

@@ -48,7 +48,7 @@ pub(crate) fn ensure(
     let unfinished = data_dir.join(UNFINISHED);
     remove(&unfinished)?;
     let mut file = OpenOptions::new().create_new(true).write(true).mode(MODE).open(&unfinished).map_err(failed)?;
-    let new = NewToken { scope: Scope::Admin, expires_in: None, label: Some(LABEL.into()) };
+    let new = NewToken { label: Some(LABEL.into()), ..NewToken::new(Scope::Admin) };
     let (_, secret) = issue(new).map_err(|error| OpenError::Io { file: path.clone(), source: Box::new(error) })?;
     writeln!(file, "{}", secret.expose()).map_err(failed)?;
     file.sync_all().map_err(failed)?;

@@ -10,8 +10,9 @@ use tandem_model::{DomainName, Node, Serial};
 
 use crate::directory::Registered;
 use crate::document::DocumentError;
+use crate::invitation::InvitationInfo;
 use crate::state::{NodeState, shown};
-use crate::token::{Scope, TokenInfo};
+use crate::token::TokenInfo;
 
 /// Keeps registrations, the journal, serials, zone states and tokens. All calls may block: never call from async code.
 ///
@@ -107,6 +108,13 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// [`BackendError`] when it cannot be read.
     fn oldest_entry(&self) -> Result<Option<u64>, BackendError>;
 
+    /// The answer kept under `lookup`, whether or not its time is over.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`] when it cannot be read.
+    fn answer(&self, lookup: &[u8; 32]) -> Result<Option<StoredAnswer>, BackendError>;
+
     /// Writes and syncs something that changes nothing, to learn whether a change would be kept now.
     ///
     /// # Errors
@@ -127,6 +135,8 @@ pub struct Loaded {
     pub zones: Vec<ZoneState>,
     /// The tokens, expired ones included.
     pub tokens: Vec<StoredToken>,
+    /// The open invitations, expired ones included.
+    pub invitations: Vec<StoredInvitation>,
 }
 
 /// What is remembered of a zone: whether its master file changed, and its serial.
@@ -162,12 +172,50 @@ pub struct StoredToken {
     pub info: TokenInfo,
     /// SHA-256 of the secret's text.
     pub hash: [u8; 32],
+    /// That of the secret before the last rotation; for how long it is valid is in the info.
+    pub previous_hash: Option<[u8; 32]>,
 }
 
 /// Without the hash, which would let a reader of logs test guesses.
 impl fmt::Debug for StoredToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("StoredToken").field(&self.info).finish()
+    }
+}
+
+/// An invitation as it is kept: the hash of its code, never the code.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredInvitation {
+    /// What lists show.
+    pub info: InvitationInfo,
+    /// SHA-256 of the code's text.
+    pub hash: [u8; 32],
+}
+
+/// Without the hash, as for tokens.
+impl fmt::Debug for StoredInvitation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StoredInvitation").field(&self.info).finish()
+    }
+}
+
+/// The answer to a request with an idempotency key, for when the same request comes again (API-33, API-34).
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredAnswer {
+    /// Who asked what under which key: a hash, made by the caller.
+    pub lookup: [u8; 32],
+    /// What the request said: a hash, made by the caller.
+    pub fingerprint: [u8; 32],
+    /// The answer, sealed by the caller: the store cannot read it.
+    pub sealed: Vec<u8>,
+    /// Until when it is kept, in seconds since 1970.
+    pub expires: u64,
+}
+
+/// Without contents.
+impl fmt::Debug for StoredAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredAnswer").field("expires", &self.expires).finish_non_exhaustive()
     }
 }
 
@@ -184,6 +232,8 @@ pub struct Batch {
     pub steps: Vec<Step>,
     /// Zones that the steps on nodes touch, with their new serials.
     pub touched: Vec<(DomainName, u64)>,
+    /// Answers to keep with them; those whose time is over at [`time`](Self::time) are forgotten.
+    pub answers: Vec<StoredAnswer>,
 }
 
 /// One change and its place in the journal.
@@ -240,8 +290,16 @@ pub enum Act {
     DropZone(DomainName),
     /// Keeps a token.
     IssueToken(StoredToken),
+    /// Keeps a token's new secret, and its old one for a while.
+    RotateToken(StoredToken),
     /// Forgets a token, revoked or expired.
     DropToken(String),
+    /// Keeps an invitation.
+    Invite(StoredInvitation),
+    /// Forgets an invitation, withdrawn or expired.
+    DropInvitation(String),
+    /// Forgets an invitation that made its token; the next step keeps that.
+    RedeemInvitation(String),
 }
 
 /// What the journal says about one step.
@@ -324,8 +382,16 @@ pub enum JournalKind {
     DropZone,
     /// A token was made.
     IssueToken,
+    /// A token has another secret.
+    RotateToken,
     /// A token was revoked, or had expired.
     DropToken,
+    /// An invitation was made.
+    Invite,
+    /// An invitation was withdrawn, or had expired.
+    DropInvitation,
+    /// An invitation made its token.
+    RedeemInvitation,
 }
 
 impl Act {
@@ -340,7 +406,11 @@ impl Act {
             Self::ServeZone(_) => JournalKind::ServeZone,
             Self::DropZone(_) => JournalKind::DropZone,
             Self::IssueToken(_) => JournalKind::IssueToken,
+            Self::RotateToken(_) => JournalKind::RotateToken,
             Self::DropToken(_) => JournalKind::DropToken,
+            Self::Invite(_) => JournalKind::Invite,
+            Self::DropInvitation(_) => JournalKind::DropInvitation,
+            Self::RedeemInvitation(_) => JournalKind::RedeemInvitation,
         }
     }
 
@@ -354,15 +424,16 @@ impl Act {
             Self::Deregister { before, .. } => before.domain().to_string(),
             Self::ServeZone(state) => state.apex.to_string(),
             Self::DropZone(apex) => apex.to_string(),
-            Self::IssueToken(token) => token.info.id.clone(),
-            Self::DropToken(id) => id.clone(),
+            Self::IssueToken(token) | Self::RotateToken(token) => token.info.id.clone(),
+            Self::Invite(invitation) => invitation.info.id.clone(),
+            Self::DropToken(id) | Self::DropInvitation(id) | Self::RedeemInvitation(id) => id.clone(),
         }
     }
 }
 
 impl JournalKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Register,
         Self::Deregister,
         Self::ChangeState,
@@ -370,7 +441,11 @@ impl JournalKind {
         Self::ServeZone,
         Self::DropZone,
         Self::IssueToken,
+        Self::RotateToken,
         Self::DropToken,
+        Self::Invite,
+        Self::DropInvitation,
+        Self::RedeemInvitation,
     ];
 
     /// As it is kept.
@@ -384,7 +459,11 @@ impl JournalKind {
             Self::ServeZone => "serve-zone",
             Self::DropZone => "drop-zone",
             Self::IssueToken => "issue-token",
+            Self::RotateToken => "rotate-token",
             Self::DropToken => "drop-token",
+            Self::Invite => "invite",
+            Self::DropInvitation => "drop-invitation",
+            Self::RedeemInvitation => "redeem-invitation",
         }
     }
 }
@@ -401,17 +480,6 @@ impl ZoneRole {
             Self::Peers => "peers",
             Self::Policy => "policy",
             Self::Numbers => "numbers",
-        }
-    }
-}
-
-impl Scope {
-    /// The names, or `None` for an admin: how a scope is kept.
-    #[must_use]
-    pub fn names(&self) -> Option<&[DomainName]> {
-        match self {
-            Self::Admin => None,
-            Self::Nodes(names) => Some(names),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Changes go to the one writer thread; reads go to the backend beside it, from threads that may block. Renewals and
 //! actions on registrations are in `life`.
 
+mod credential;
 mod life;
 
 use std::path::Path;
@@ -30,8 +31,9 @@ use crate::open;
 use crate::sqlite::{DATABASE, READERS, SqliteBackend};
 use crate::state::{NodeIdentity, NodeState, Standing};
 use crate::stats::{Counters, StoreStats};
-use crate::token::{self, Actor, NewToken, TokenError, TokenInfo, TokenSecret};
+use crate::token::{self, Actor};
 use crate::walker;
+use crate::writer::credential::CredentialCommand;
 use crate::writer::{Command, Writer, conflicts};
 
 /// Most commands that wait for the writer; past it callers are told to try again.
@@ -177,7 +179,7 @@ impl Directory {
         let Conditions { clock, monotonic, leases: times, key_reset_seconds, walks } = conditions.into();
         let opened = open::load(&*backend, place, settings, statics, clock(), times)?;
         let live = opened.live;
-        let keyring = Arc::new(Keyring::new(opened.tokens));
+        let keyring = Arc::new(Keyring::new(opened.tokens, opened.invitations));
         let health = Arc::new(Health::default());
         let counters = Arc::new(Counters::default());
         let keeping = Arc::new(Keeping::default());
@@ -336,49 +338,6 @@ impl Directory {
         self.inner.ask(RELOAD_WAIT, |answer| Command::Reload { statics, answer }).await
     }
 
-    /// Who holds this secret; `None` for an unknown, expired or revoked one. Constant time in the secret (API-70).
-    ///
-    /// Costs one SHA-256 and a look at memory.
-    ///
-    /// # Errors
-    ///
-    /// None today: a backend that has to ask elsewhere may not be able to say.
-    #[expect(clippy::unused_async, reason = "a backend that asks elsewhere has to wait")]
-    pub async fn authenticate(&self, secret: &str) -> Result<Option<Actor>, ReadError> {
-        let now = (self.inner.clock)();
-        Ok(token::hash_of_claimed(secret).and_then(|hash| self.inner.keyring.find(&hash, now)))
-    }
-
-    /// Makes a token; the secret is given here and never again.
-    ///
-    /// # Errors
-    ///
-    /// [`TokenError::Limit`] when it or one more is too much; [`TokenError::Directory`] when it could not be written.
-    pub async fn issue_token(&self, new: NewToken, by: &Actor) -> Result<(TokenInfo, TokenSecret), TokenError> {
-        let by = Some(by.token_id.clone());
-        self.inner.ask(COMMIT_WAIT, |answer| Command::IssueToken { new, by, answer }).await
-    }
-
-    /// All tokens that are neither revoked nor expired, oldest first.
-    ///
-    /// # Errors
-    ///
-    /// As [`authenticate`](Self::authenticate).
-    #[expect(clippy::unused_async, reason = "a backend that asks elsewhere has to wait")]
-    pub async fn tokens(&self) -> Result<Vec<TokenInfo>, ReadError> {
-        Ok(self.inner.keyring.list((self.inner.clock)(), true))
-    }
-
-    /// Ends a token.
-    ///
-    /// # Errors
-    ///
-    /// [`TokenError::Unknown`] if there is none; [`TokenError::Directory`] when it could not be written.
-    pub async fn revoke_token(&self, id: &str, by: &Actor) -> Result<(), TokenError> {
-        let (id, by) = (id.to_owned(), by.token_id.clone());
-        self.inner.ask(COMMIT_WAIT, |answer| Command::RevokeToken { id, by, answer }).await
-    }
-
     /// Writes `DIR/admin.token` (mode 0600) with a new admin token unless that file holds a valid one.
     /// Returns whether it was made now. Blocks; meant for the start.
     ///
@@ -388,11 +347,13 @@ impl Directory {
     pub fn ensure_admin_token(&self, data_dir: &Path) -> Result<bool, OpenError> {
         let now = (self.inner.clock)();
         let is_valid = |text: &str| {
-            let actor = token::hash_of_claimed(text).and_then(|hash| self.inner.keyring.find(&hash, now));
+            let actor = token::hash_of_claimed(text).and_then(|hash| self.inner.keyring.find(&hash, None, now));
             actor.is_some_and(|actor| actor.scope == token::Scope::Admin)
         };
         admin_token::ensure(data_dir, is_valid, |new| {
-            self.inner.ask_blocking(|answer| Command::IssueToken { new, by: None, answer })
+            self.inner.ask_blocking(|answer| {
+                Command::Credential(CredentialCommand::Issue { new, by: None, keep: None, answer })
+            })
         })
     }
 

@@ -44,7 +44,13 @@ fn undo(history: &mut History, entry: &JournalEntry) -> bool {
             history.zone_changed(&apex);
             true
         }
-        // Tokens are not served.
-        JournalKind::ResetKey | JournalKind::IssueToken | JournalKind::DropToken => true,
+        // Credentials are not served.
+        JournalKind::ResetKey
+        | JournalKind::IssueToken
+        | JournalKind::RotateToken
+        | JournalKind::DropToken
+        | JournalKind::Invite
+        | JournalKind::DropInvitation
+        | JournalKind::RedeemInvitation => true,
     }
 }

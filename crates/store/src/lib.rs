@@ -13,7 +13,9 @@ pub mod error;
 mod health;
 mod history;
 pub mod identity;
+pub mod invitation;
 mod journal;
+mod keep;
 mod key;
 mod keyring;
 pub mod lease;
@@ -35,8 +37,10 @@ pub use error::{
     ResetKeyError,
 };
 pub use identity::{KeyError, Signature};
+pub use invitation::{InvitationCode, InvitationInfo, NewInvitation};
+pub use keep::{KEPT_FOR, Keep};
 pub use lease::{Lease, LeaseTimes};
 pub use sqlite::SqliteBackend;
 pub use state::{Action, NodeIdentity, NodeState, Refusal, Standing};
 pub use stats::StoreStats;
-pub use token::{Actor, NewToken, Scope, TokenError, TokenInfo, TokenSecret};
+pub use token::{Actor, NewToken, Origin, Right, Rights, Scope, TokenError, TokenInfo, TokenSecret};

@@ -6,7 +6,7 @@ use tandem_model::Serial;
 use tandem_zone::master::StaticZone;
 use tandem_zone::{BuildError, Change, Live, Settings, Zones};
 
-use crate::backend::{Backend, Batch, StoredToken, ZoneState};
+use crate::backend::{Backend, Batch, StoredInvitation, StoredToken, ZoneState};
 use crate::error::OpenError;
 use crate::lease::{LeaseTimes, Leases};
 use crate::state::{NodeState, shown};
@@ -26,6 +26,7 @@ pub(crate) struct Opened {
     pub(crate) serial: u64,
     pub(crate) states: Vec<ZoneState>,
     pub(crate) tokens: Vec<StoredToken>,
+    pub(crate) invitations: Vec<StoredInvitation>,
 }
 
 /// Reads all of `backend`, checks that it fits `statics`, and writes down the serials of zones that changed meanwhile.
@@ -75,6 +76,7 @@ pub(crate) fn load(
             time: now,
             steps: plan.steps.clone(),
             touched: Vec::new(),
+            answers: Vec::new(),
         };
         backend.commit(&batch).map_err(failed)?;
     }
@@ -88,8 +90,8 @@ pub(crate) fn load(
         versions_before = history.len(),
         "directory opened"
     );
-    let (serial, states, tokens) = (plan.serial, plan.states, loaded.tokens);
-    Ok(Opened { live: history.into_live(), held, leases, serial, states, tokens })
+    let (serial, states, tokens, invitations) = (plan.serial, plan.states, loaded.tokens, loaded.invitations);
+    Ok(Opened { live: history.into_live(), held, leases, serial, states, tokens, invitations })
 }
 
 /// Whether every registration fits zones that have changed since it was made.

@@ -4,6 +4,7 @@
 //! change that was acknowledged survives a power cut. Reading order: `schema`, `file`, this file, `row`, `journal`.
 
 mod checkpoint;
+mod credential;
 mod file;
 mod journal;
 mod row;
@@ -17,7 +18,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tandem_model::DomainName;
 
 use self::checkpoint::Checkpointer;
-use crate::backend::{AuditEntry, Backend, BackendError, Batch, JournalEntry, Loaded};
+use crate::backend::{AuditEntry, Backend, BackendError, Batch, JournalEntry, Loaded, StoredAnswer};
 use crate::directory::Registered;
 use crate::error::OpenError;
 use crate::state::NodeState;
@@ -35,7 +36,7 @@ const WRITER_CACHE: i64 = 16 << 10;
 /// Page cache of each reading connection, in KiB.
 const READER_CACHE: i64 = 2 << 10;
 /// Prepared statements a connection keeps: more than there are in [`row`].
-const STATEMENTS: usize = 32;
+const STATEMENTS: usize = 64;
 
 /// A store in one SQLite file.
 #[derive(Debug)]
@@ -187,6 +188,10 @@ impl Backend for SqliteBackend {
         self.read(journal::oldest)
     }
 
+    fn answer(&self, lookup: &[u8; 32]) -> Result<Option<StoredAnswer>, BackendError> {
+        self.read(|connection| credential::answer(connection, lookup))
+    }
+
     fn probe(&self) -> Result<(), BackendError> {
         let mut guard = lock(&self.writer);
         let writer = guard.as_mut().ok_or(BackendError::Closed)?;
@@ -290,7 +295,7 @@ mod tests {
             Step { serial, by: None, act: Act::Register { before: None, old: None, now }, zones: Vec::new() }
         };
         let steps = (first..first + count).map(step).collect();
-        Batch { after, serial: first + count - 1, time: 3, steps, touched: Vec::new() }
+        Batch { after, serial: first + count - 1, time: 3, steps, touched: Vec::new(), answers: Vec::new() }
     }
 
     #[test]

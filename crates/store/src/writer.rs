@@ -4,6 +4,7 @@
 //! seen. The batch becomes durable in one commit; if that fails, the version being built is thrown away and everybody
 //! in the batch is told. Start at [`Writer::run`]; what moves a registration through its states is in `life`.
 
+pub(crate) mod credential;
 mod life;
 
 use std::collections::HashMap;
@@ -15,7 +16,8 @@ use tandem_zone::master::StaticZone;
 use tandem_zone::{Change, Conflict, Live, Zones};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::backend::{Act, Backend, BackendError, Batch, Step, StoredToken, ZoneState};
+use self::credential::CredentialCommand;
+use crate::backend::{Act, Backend, BackendError, Batch, Step, StoredAnswer, ZoneState};
 use crate::conditions::Clock;
 use crate::directory::{Effect, Precondition, Receipt, Registered, ReloadReport};
 use crate::error::{ActError, DeregisterError, DirectoryError, RegisterError, ReloadError, RenewError, ResetKeyError};
@@ -27,7 +29,7 @@ use crate::lease::{Due, Lease, Leases};
 use crate::serial;
 use crate::state::{Action, NodeState, Standing};
 use crate::stats::Counters;
-use crate::token::{self, Actor, MAX_TOKENS, NewToken, TokenError, TokenInfo, TokenSecret};
+use crate::token::Actor;
 
 /// Most changes in one commit: enough that the disk's sync is no longer what costs, few enough to keep a batch short.
 const MAX_BATCH: usize = 64;
@@ -49,10 +51,8 @@ pub(crate) enum Command {
     ResetKey { domain: DomainName, must: Precondition, by: String, answer: Answer<Receipt, ResetKeyError> },
     /// Look at the leases; answers whether there is more to do at once.
     Walk { answer: Option<Answer<bool, DirectoryError>> },
-    /// Make a token.
-    IssueToken { new: NewToken, by: Option<String>, answer: Answer<(TokenInfo, TokenSecret), TokenError> },
-    /// End a token.
-    RevokeToken { id: String, by: String, answer: Answer<(), TokenError> },
+    /// Something about tokens or invitations.
+    Credential(CredentialCommand),
     /// Serve other static zones.
     Reload { statics: Vec<StaticZone>, answer: Answer<ReloadReport, ReloadError> },
     /// Find out whether the store can be written, unless that is known.
@@ -235,14 +235,9 @@ impl<B: Backend + ?Sized> Writer<B> {
                 staged.replies.push(reply(answer, result));
                 staged
             }
-            Command::IssueToken { new, by, answer } => {
+            Command::Credential(command) => {
                 let _ = self.finish(staged);
-                let _ = answer.send(self.issue_token(new, by));
-                self.begin()
-            }
-            Command::RevokeToken { id, by, answer } => {
-                let _ = self.finish(staged);
-                let _ = answer.send(self.revoke_token(&id, by));
+                self.credential(command);
                 self.begin()
             }
             Command::Reload { statics, answer } => {
@@ -301,7 +296,8 @@ impl<B: Backend + ?Sized> Writer<B> {
                 Standing { lease_until: until, ..current.standing.clone() }
             }
             Some(_) => Standing::begin(NodeState::Active, staged.time, until),
-            None => Standing::begin(if there.is_some() { NodeState::Active } else { start }, staged.time, until),
+            // Whoever had an approved node here, and withdrew it, is not known to be the one who asks now.
+            None => Standing::begin(start, staged.time, until),
         };
         let is_same = |c: &&Registered| c.node == node && c.standing.state == standing.state && is_same_key;
         if let Some(current) = current.filter(is_same) {
@@ -399,7 +395,19 @@ impl<B: Backend + ?Sized> Writer<B> {
         steps: Vec<Step>,
         touched: Vec<(DomainName, u64)>,
     ) -> Result<(), BackendError> {
-        let batch = Batch { after: Some(self.serial), serial, time, steps, touched };
+        self.commit_with(serial, time, steps, touched, Vec::new())
+    }
+
+    /// The same, with answers to keep.
+    fn commit_with(
+        &mut self,
+        serial: u64,
+        time: u64,
+        steps: Vec<Step>,
+        touched: Vec<(DomainName, u64)>,
+        answers: Vec<StoredAnswer>,
+    ) -> Result<(), BackendError> {
+        let batch = Batch { after: Some(self.serial), serial, time, steps, touched, answers };
         let begin = Instant::now();
         let result = self.backend.commit(&batch);
         self.counters.committed(begin.elapsed(), result.is_ok());
@@ -426,50 +434,9 @@ impl<B: Backend + ?Sized> Writer<B> {
         self.counters.published();
     }
 
-    fn issue_token(&mut self, new: NewToken, by: Option<String>) -> Result<(TokenInfo, TokenSecret), TokenError> {
-        new.check()?;
-        let now = (self.clock)();
-        let expired: Vec<String> = self.keyring.list(now, false).into_iter().map(|info| info.id).collect();
-        if self.keyring.len() - expired.len() >= MAX_TOKENS {
-            return Err(TokenError::Limit("at most 10000 tokens: revoke those not needed"));
-        }
-        let no_chance = |error: getrandom::Error| DirectoryError::Storage(error.to_string().into());
-        let secret = TokenSecret::random().map_err(no_chance)?;
-        let info = TokenInfo {
-            id: token::random_id().map_err(no_chance)?,
-            scope: new.scope,
-            label: new.label,
-            created: now,
-            expires: new.expires_in.map(|seconds| now.saturating_add(seconds)),
-        };
-        let token = StoredToken { info: info.clone(), hash: secret.hash() };
-        let mut acts: Vec<_> = expired.iter().map(|id| (Act::DropToken(id.clone()), None)).collect();
-        acts.push((Act::IssueToken(token.clone()), by));
-        self.commit_tokens(now, acts)?;
-        for id in &expired {
-            self.keyring.remove(id);
-        }
-        self.keyring.insert(token);
-        Ok((info, secret))
-    }
-
-    fn revoke_token(&mut self, id: &str, by: String) -> Result<(), TokenError> {
-        let now = (self.clock)();
-        if !self.keyring.contains(id, now) {
-            return Err(TokenError::Unknown);
-        }
-        self.commit_tokens(now, vec![(Act::DropToken(id.to_owned()), Some(by))])?;
-        self.keyring.remove(id);
-        Ok(())
-    }
-
-    fn commit_tokens(&mut self, now: u64, acts: Vec<(Act, Option<String>)>) -> Result<(), DirectoryError> {
-        let steps: Vec<Step> = (self.serial + 1..)
-            .zip(acts)
-            .map(|(serial, (act, by))| Step { serial, by, act, zones: Vec::new() })
-            .collect();
-        let serial = steps.last().map_or(self.serial, |step| step.serial);
-        self.commit(serial, now, steps, Vec::new()).map_err(|error| storage(&Arc::new(error)))
+    /// Gives each act the next serial.
+    fn steps(&self, acts: impl IntoIterator<Item = (Act, Option<String>)>) -> Vec<Step> {
+        (self.serial + 1..).zip(acts).map(|(serial, (act, by))| Step { serial, by, act, zones: Vec::new() }).collect()
     }
 
     fn reload(&mut self, statics: Vec<StaticZone>) -> Result<ReloadReport, ReloadError> {

@@ -34,6 +34,8 @@ impl Directory {
         must: Precondition,
         by: &Actor,
     ) -> Result<Receipt, RegisterError> {
+        // A stranger's token shows nothing that no admin has looked at.
+        let start = if by.moderated { NodeState::Pending } else { start };
         let request = Box::new(RegisterRequest { node, signature, start, must, by: by.clone() });
         self.inner.ask(COMMIT_WAIT, |answer| Command::Register { request, answer }).await
     }

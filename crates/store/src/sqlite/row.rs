@@ -3,13 +3,13 @@
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, params};
 use tandem_model::{DomainName, Node};
 
+use super::credential;
 use super::journal::{self, NodeColumns};
-use crate::backend::{Act, BackendError, Batch, Loaded, Step, StoredToken, ZoneRole, ZoneState};
+use crate::backend::{Act, BackendError, Batch, Loaded, Step, ZoneRole, ZoneState};
 use crate::directory::Registered;
 use crate::document;
 use crate::key::sort_key;
 use crate::state::{NodeIdentity, NodeState, Standing};
-use crate::token::{Scope, TokenInfo};
 
 /// The columns of a registration, in the order that [`registered`] takes them.
 const NODE: &str = "domain, document, revision, created, updated, state, reason, since, lease_until, by_admin,
@@ -27,6 +27,7 @@ pub(super) fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), 
     for step in &batch.steps {
         write_step(transaction, batch.time, step)?;
     }
+    credential::keep_answers(transaction, &batch.answers, batch.time)?;
     for (apex, serial) in &batch.touched {
         transaction
             .prepare_cached("UPDATE zone SET serial = ?2 WHERE apex = ?1")?
@@ -78,9 +79,14 @@ fn write_step(transaction: &Transaction<'_>, time: u64, step: &Step) -> Result<(
         Act::DropZone(apex) => {
             transaction.prepare_cached("DELETE FROM zone WHERE apex = ?1")?.execute([apex.to_string()])?;
         }
-        Act::IssueToken(token) => write_token(transaction, token)?,
+        Act::IssueToken(token) => credential::issue(transaction, token)?,
+        Act::RotateToken(token) => credential::rotate(transaction, token)?,
         Act::DropToken(id) => {
             transaction.prepare_cached("DELETE FROM token WHERE id = ?1")?.execute([id])?;
+        }
+        Act::Invite(invitation) => credential::invite(transaction, invitation)?,
+        Act::DropInvitation(id) | Act::RedeemInvitation(id) => {
+            transaction.prepare_cached("DELETE FROM invitation WHERE id = ?1")?.execute([id])?;
         }
     }
     let node = NodeColumns { before, after, old_state, new_state, reason };
@@ -129,29 +135,9 @@ pub(super) fn renew(transaction: &Transaction<'_>, leases: &[(DomainName, u64)])
     Ok(())
 }
 
-fn write_token(transaction: &Transaction<'_>, token: &StoredToken) -> Result<(), BackendError> {
-    let names = token.info.scope.names();
-    transaction
-        .prepare_cached("INSERT INTO token (id, hash, admin, label, created, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-        .execute(params![
-            token.info.id,
-            token.hash,
-            names.is_none(),
-            token.info.label,
-            token.info.created.cast_signed(),
-            token.info.expires.map(u64::cast_signed),
-        ])?;
-    let mut insert =
-        transaction.prepare_cached("INSERT INTO token_name (token, position, domain) VALUES (?1, ?2, ?3)")?;
-    for (position, name) in names.unwrap_or_default().iter().enumerate() {
-        insert.execute(params![token.info.id, position.cast_signed(), name.to_string()])?;
-    }
-    Ok(())
-}
-
 /// Everything but the nodes.
 pub(super) fn load(connection: &Connection) -> Result<Loaded, BackendError> {
-    // One transaction, so that all three are of one moment.
+    // One transaction, so that all of it is of one moment.
     let transaction = connection.unchecked_transaction()?;
     let serial = kept_serial(&transaction)?;
     let mut zones = Vec::new();
@@ -167,32 +153,8 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, BackendError> {
             serial: row.get::<_, i64>(3)?.cast_unsigned(),
         });
     }
-    Ok(Loaded { serial, zones, tokens: tokens(&transaction)? })
-}
-
-fn tokens(connection: &Connection) -> Result<Vec<StoredToken>, BackendError> {
-    let mut tokens = Vec::new();
-    let mut names = connection.prepare_cached("SELECT domain FROM token_name WHERE token = ?1 ORDER BY position")?;
-    let mut statement = connection.prepare_cached("SELECT id, hash, admin, label, created, expires FROM token")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let id: String = row.get(0)?;
-        let scope = if row.get(2)? {
-            Scope::Admin
-        } else {
-            let texts = names.query_map([&id], |row| row.get::<_, String>(0))?;
-            Scope::Nodes(texts.map(|text| name(&text?)).collect::<Result<_, _>>()?)
-        };
-        let info = TokenInfo {
-            id,
-            scope,
-            label: row.get(3)?,
-            created: row.get::<_, i64>(4)?.cast_unsigned(),
-            expires: row.get::<_, Option<i64>>(5)?.map(i64::cast_unsigned),
-        };
-        tokens.push(StoredToken { info, hash: row.get(1)? });
-    }
-    Ok(tokens)
+    let (tokens, invitations) = (credential::tokens(&transaction)?, credential::invitations(&transaction)?);
+    Ok(Loaded { serial, zones, tokens, invitations })
 }
 
 /// Each registration, in canonical order.

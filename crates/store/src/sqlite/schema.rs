@@ -12,7 +12,7 @@ pub(super) const APPLICATION_ID: i32 = 0x544e_444d;
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Step `i` leads from schema `i` to `i + 1`.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     // Names are kept twice: as text for people with `sqlite3`, and as the key that sorts canonically. `serial` has one
     // row once the directory has started; its `probe` is written to learn whether the disk takes writes.
     "CREATE TABLE node (
@@ -79,6 +79,33 @@ const MIGRATIONS: [&str; 4] = [
      ALTER TABLE journal ADD COLUMN reason TEXT;",
     // When any key may follow a node's key, after an admin's reset.
     "ALTER TABLE node ADD COLUMN key_reset INTEGER;",
+    // Credentials. Lists of words and networks are kept as text with spaces between. Who sees this file cannot use what
+    // it holds: secrets and codes are hashes, answers are sealed with the caller's secret.
+    "ALTER TABLE token ADD COLUMN role TEXT NOT NULL DEFAULT 'node' CHECK (role IN ('admin', 'read', 'node'));
+     UPDATE token SET role = 'admin' WHERE admin = 1;
+     ALTER TABLE token DROP COLUMN admin;
+     ALTER TABLE token ADD COLUMN actions TEXT NOT NULL DEFAULT 'publish renew operate read';
+     ALTER TABLE token ADD COLUMN sources TEXT NOT NULL DEFAULT '';
+     ALTER TABLE token ADD COLUMN origin TEXT NOT NULL DEFAULT 'admin';
+     ALTER TABLE token ADD COLUMN moderated INTEGER NOT NULL DEFAULT 0 CHECK (moderated IN (0, 1));
+     ALTER TABLE token ADD COLUMN previous_hash BLOB CHECK (length(previous_hash) = 32);
+     ALTER TABLE token ADD COLUMN previous_until INTEGER;
+     CREATE TABLE invitation (
+         id               TEXT NOT NULL PRIMARY KEY,
+         hash             BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
+         domain           TEXT NOT NULL,
+         label            TEXT,
+         created          INTEGER NOT NULL,
+         expires          INTEGER NOT NULL,
+         token_expires_in INTEGER
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE answer (
+         lookup      BLOB NOT NULL PRIMARY KEY CHECK (length(lookup) = 32),
+         fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
+         sealed      BLOB NOT NULL,
+         expires     INTEGER NOT NULL
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX answer_expires ON answer (expires);",
 ];
 
 /// Does the migrations that `connection` has not seen, each in a transaction of its own; returns whether there were any.

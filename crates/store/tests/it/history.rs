@@ -281,7 +281,8 @@ async fn old_entries_go_and_the_newest_stay() {
             })
             .collect();
         let touched = vec![(name("ostel.me"), before.revision), (peers.clone(), before.revision)];
-        let batch = Batch { after: Some(serial), serial: before.revision, time: BEGIN, steps, touched };
+        let batch =
+            Batch { after: Some(serial), serial: before.revision, time: BEGIN, steps, touched, answers: Vec::new() };
         backend.commit(&batch).unwrap();
     }
     let oldest = |backend: &Scripted| backend.journal(0, 1).unwrap()[0].serial;
@@ -330,7 +331,9 @@ fn trimming_is_bounded_and_leaves_no_gap() {
         let act = Act::Register { before: None, old: None, now };
         let steps = vec![Step { serial: revision, by: None, act, zones: Vec::new() }];
         let after = (index > 0).then_some(revision - 1);
-        backend.commit(&Batch { after, serial: revision, time, steps, touched: Vec::new() }).unwrap();
+        backend
+            .commit(&Batch { after, serial: revision, time, steps, touched: Vec::new(), answers: Vec::new() })
+            .unwrap();
     }
     let serials = || backend.journal(0, 99).unwrap().iter().map(|entry| entry.serial).collect::<Vec<_>>();
     let mut back = Vec::new();

@@ -6,7 +6,7 @@ use tandem_store::{Effect, KeyError, RegisterError, ResetKeyError, Signature};
 use super::*;
 
 fn holder() -> Actor {
-    Actor { token_id: "holder".into(), scope: Scope::Nodes(vec![name("a.ostel.me")]) }
+    Actor::new("holder", Scope::Nodes(vec![name("a.ostel.me")]))
 }
 
 fn signature(key: &str, serial: u64, next: Option<&str>) -> Signature {

@@ -17,7 +17,7 @@ const DAY: u64 = 86_400;
 const LEASE: u64 = 7 * DAY;
 
 fn holder() -> Actor {
-    Actor { token_id: "holder".into(), scope: Scope::Nodes(vec![name("a.ostel.me")]) }
+    Actor::new("holder", Scope::Nodes(vec![name("a.ostel.me")]))
 }
 
 /// Two clocks that a test sets apart.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod change;
+mod credential;
 mod history;
 mod key;
 mod kill_nine;
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use tandem_model::{DomainName, Node, NodeParts, Target};
-use tandem_store::backend::{AuditEntry, BackendError, Batch, JournalEntry, Loaded};
+use tandem_store::backend::{AuditEntry, BackendError, Batch, JournalEntry, Loaded, StoredAnswer};
 use tandem_store::{
     Actor, Backend, Clock, Directory, NodeState, OpenError, Precondition, Receipt, Registered, Scope, SqliteBackend,
 };
@@ -47,7 +48,7 @@ fn settings() -> Settings {
 }
 
 fn admin() -> Actor {
-    Actor { token_id: "tester".into(), scope: Scope::Admin }
+    Actor::new("tester", Scope::Admin)
 }
 
 /// A node with one host, `sip` below its domain.
@@ -95,6 +96,8 @@ impl TestClock {
 struct Scripted {
     inner: SqliteBackend,
     commits: AtomicUsize,
+    /// Commits that are held back now.
+    waiting: AtomicUsize,
     fail: AtomicBool,
     held: Mutex<bool>,
     released: Condvar,
@@ -105,6 +108,7 @@ impl Scripted {
         Arc::new(Self {
             inner: SqliteBackend::open(data_dir).unwrap(),
             commits: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             fail: AtomicBool::new(false),
             held: Mutex::new(false),
             released: Condvar::new(),
@@ -144,7 +148,9 @@ impl Backend for Scripted {
 
     fn commit(&self, batch: &Batch) -> Result<(), BackendError> {
         let held = self.held.lock().unwrap();
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         drop(self.released.wait_while(held, |held| *held).unwrap());
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.may_write()?;
         self.inner.commit(batch)
@@ -191,6 +197,10 @@ impl Backend for Scripted {
 
     fn oldest_entry(&self) -> Result<Option<u64>, BackendError> {
         self.inner.oldest_entry()
+    }
+
+    fn answer(&self, lookup: &[u8; 32]) -> Result<Option<StoredAnswer>, BackendError> {
+        self.inner.answer(lookup)
     }
 
     fn probe(&self) -> Result<(), BackendError> {

@@ -3,15 +3,30 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use tandem_store::backend::{Act, JournalKind, Step, StoredToken};
-use tandem_store::{NewToken, TokenError, TokenInfo};
+use tandem_store::{NewToken, Origin, Rights, TokenError, TokenInfo};
 
 use super::*;
 
 fn nodes(names: &[&str]) -> NewToken {
     NewToken {
-        scope: Scope::Nodes(names.iter().map(|n| name(n)).collect()),
         expires_in: Some(60),
         label: Some("x".into()),
+        ..NewToken::new(Scope::Nodes(names.iter().map(|n| name(n)).collect()))
+    }
+}
+
+fn info(id: &str, expires: Option<u64>) -> TokenInfo {
+    TokenInfo {
+        id: id.into(),
+        scope: Scope::Admin,
+        rights: Rights::ALL,
+        sources: Vec::new(),
+        label: None,
+        origin: Origin::Admin,
+        moderated: false,
+        created: BEGIN,
+        expires,
+        previous_until: None,
     }
 }
 
@@ -20,15 +35,14 @@ async fn api_70_tokens() {
     let dir = tempfile::tempdir().unwrap();
     let (backend, clock) = (Scripted::open(dir.path()), TestClock::new());
     let directory = backend.directory(&clock).unwrap();
-    let (info, secret) = directory.issue_token(nodes(&["debug.ostel.me", "b.test"]), &admin()).await.unwrap();
-    let (forever, lasting) =
-        directory.issue_token(NewToken { scope: Scope::Admin, expires_in: None, label: None }, &admin()).await.unwrap();
+    let (info, secret) = directory.issue_token(nodes(&["debug.ostel.me", "b.test"]), &admin(), None).await.unwrap();
+    let (forever, lasting) = directory.issue_token(NewToken::new(Scope::Admin), &admin(), None).await.unwrap();
     assert_eq!((info.created, info.expires), (BEGIN, Some(BEGIN + 60)));
-    let actor = directory.authenticate(secret.expose()).await.unwrap().unwrap();
-    assert_eq!(actor, Actor { token_id: info.id.clone(), scope: info.scope.clone() });
+    let actor = directory.authenticate(secret.expose(), None).await.unwrap().unwrap();
+    assert_eq!(actor, Actor::new(info.id.clone(), info.scope.clone()));
     assert!(actor.scope.covers(&name("x.debug.ostel.me")) && !actor.scope.covers(&name("ostel.me")));
     for wrong in ["", "tandem_", &secret.expose().to_uppercase(), &info.id] {
-        assert_eq!(directory.authenticate(wrong).await.unwrap(), None, "{wrong}");
+        assert_eq!(directory.authenticate(wrong, None).await.unwrap(), None, "{wrong}");
     }
     assert_eq!(directory.tokens().await.unwrap(), {
         let mut both = vec![info.clone(), forever.clone()];
@@ -47,18 +61,18 @@ async fn api_70_tokens() {
     drop((directory, backend));
     let backend = Scripted::open(dir.path());
     let directory = backend.directory(&clock).unwrap();
-    assert_eq!(directory.authenticate(secret.expose()).await.unwrap(), Some(actor), "after a restart");
+    assert_eq!(directory.authenticate(secret.expose(), None).await.unwrap(), Some(actor), "after a restart");
 
     clock.advance(60);
-    assert_eq!(directory.authenticate(secret.expose()).await.unwrap(), None, "expired");
+    assert_eq!(directory.authenticate(secret.expose(), None).await.unwrap(), None, "expired");
     assert_eq!(directory.tokens().await.unwrap(), std::slice::from_ref(&forever));
     assert!(matches!(directory.revoke_token(&info.id, &admin()).await, Err(TokenError::Unknown)));
     directory.revoke_token(&forever.id, &admin()).await.unwrap();
-    assert_eq!(directory.authenticate(lasting.expose()).await.unwrap(), None, "revoked");
+    assert_eq!(directory.authenticate(lasting.expose(), None).await.unwrap(), None, "revoked");
     assert!(matches!(directory.revoke_token(&forever.id, &admin()).await, Err(TokenError::Unknown)));
 
     // Expired ones are swept out when the next one is made; the journal tells it all.
-    let (last, _) = directory.issue_token(nodes(&["a.test"]), &admin()).await.unwrap();
+    let (last, _) = directory.issue_token(nodes(&["a.test"]), &admin(), None).await.unwrap();
     let kept: Vec<_> = backend.load().unwrap().tokens.into_iter().map(|token| token.info.id).collect();
     assert_eq!(kept, [last.id.as_str()]);
     let told: Vec<_> = backend.journal(0, 99).unwrap().into_iter().map(|e| (e.kind, e.subject, e.by)).collect();
@@ -76,15 +90,15 @@ async fn api_70_tokens() {
 async fn limits_of_a_token() {
     let dir = tempfile::tempdir().unwrap();
     let directory = Scripted::open(dir.path()).directory(&TestClock::new()).unwrap();
-    let with_label = |label: &str| NewToken { scope: Scope::Admin, expires_in: None, label: Some(label.into()) };
+    let with_label = |label: &str| NewToken { label: Some(label.into()), ..NewToken::new(Scope::Admin) };
     for new in [nodes(&[]), nodes(&["a.test"; 101]), with_label(&"x".repeat(101)), with_label("a\nb")] {
-        let refused = directory.issue_token(new.clone(), &admin()).await;
+        let refused = directory.issue_token(new.clone(), &admin(), None).await;
         assert!(matches!(refused, Err(TokenError::Limit(_))), "{new:?}");
     }
     // Far in the future is not an overflow.
-    let new = NewToken { scope: Scope::Admin, expires_in: Some(u64::MAX), label: None };
-    let (_, secret) = directory.issue_token(new, &admin()).await.unwrap();
-    assert!(directory.authenticate(secret.expose()).await.unwrap().is_some());
+    let new = NewToken { expires_in: Some(u64::MAX), ..NewToken::new(Scope::Admin) };
+    let (_, secret) = directory.issue_token(new, &admin(), None).await.unwrap();
+    assert!(directory.authenticate(secret.expose(), None).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -92,12 +106,12 @@ async fn a_token_not_written_is_not_believed() {
     let dir = tempfile::tempdir().unwrap();
     let backend = Scripted::open(dir.path());
     let directory = backend.directory(&TestClock::new()).unwrap();
-    let (info, secret) = directory.issue_token(nodes(&["a.test"]), &admin()).await.unwrap();
+    let (info, secret) = directory.issue_token(nodes(&["a.test"]), &admin(), None).await.unwrap();
     backend.fail.store(true, Ordering::Relaxed);
-    assert!(matches!(directory.issue_token(nodes(&["a.test"]), &admin()).await, Err(TokenError::Directory(_))));
+    assert!(matches!(directory.issue_token(nodes(&["a.test"]), &admin(), None).await, Err(TokenError::Directory(_))));
     assert!(matches!(directory.revoke_token(&info.id, &admin()).await, Err(TokenError::Directory(_))));
     assert_eq!(directory.tokens().await.unwrap().len(), 1);
-    assert!(directory.authenticate(secret.expose()).await.unwrap().is_some());
+    assert!(directory.authenticate(secret.expose(), None).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -108,7 +122,7 @@ async fn the_admin_token_file() {
     assert!(directory.ensure_admin_token(dir.path()).unwrap());
     let first = std::fs::read_to_string(&path).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let actor = directory.authenticate(first.trim()).await.unwrap().unwrap();
+    let actor = directory.authenticate(first.trim(), None).await.unwrap().unwrap();
     assert_eq!(actor.scope, Scope::Admin);
 
     assert!(!directory.ensure_admin_token(dir.path()).unwrap(), "valid: kept");
@@ -122,10 +136,10 @@ async fn the_admin_token_file() {
     std::fs::write(&path, [0xff; 5000]).unwrap();
     assert!(directory.ensure_admin_token(dir.path()).unwrap());
     let second = std::fs::read_to_string(&path).unwrap();
-    let actor = directory.authenticate(second.trim()).await.unwrap().unwrap();
+    let actor = directory.authenticate(second.trim(), None).await.unwrap().unwrap();
     directory.revoke_token(&actor.token_id, &actor).await.unwrap();
     assert!(directory.ensure_admin_token(dir.path()).unwrap());
-    let (_, secret) = directory.issue_token(nodes(&["a.test"]), &admin()).await.unwrap();
+    let (_, secret) = directory.issue_token(nodes(&["a.test"]), &admin(), None).await.unwrap();
     std::fs::write(&path, secret.expose()).unwrap();
     assert!(directory.ensure_admin_token(dir.path()).unwrap());
     std::fs::remove_file(&path).unwrap();
@@ -144,17 +158,24 @@ async fn at_most_ten_thousand_tokens() {
         hash[..8].copy_from_slice(&serial.to_be_bytes());
         // The first one expires.
         let expires = (serial == 1).then_some(BEGIN + 60);
-        let info = TokenInfo { id: format!("t{serial}"), scope: Scope::Admin, label: None, created: BEGIN, expires };
-        Step { serial, by: None, act: Act::IssueToken(StoredToken { info, hash }), zones: Vec::new() }
+        let info = info(&format!("t{serial}"), expires);
+        Step {
+            serial,
+            by: None,
+            act: Act::IssueToken(StoredToken { info, hash, previous_hash: None }),
+            zones: Vec::new(),
+        }
     };
     let steps = (1..=10_000).map(token).collect();
-    backend.commit(&Batch { after: None, serial: 10_000, time: BEGIN, steps, touched: Vec::new() }).unwrap();
+    backend
+        .commit(&Batch { after: None, serial: 10_000, time: BEGIN, steps, touched: Vec::new(), answers: Vec::new() })
+        .unwrap();
     let directory = backend.directory(&clock).unwrap();
-    let refused = directory.issue_token(nodes(&["a.test"]), &admin()).await;
+    let refused = directory.issue_token(nodes(&["a.test"]), &admin(), None).await;
     assert!(matches!(refused, Err(TokenError::Limit(_))), "{refused:?}");
     clock.advance(60);
-    directory.issue_token(nodes(&["a.test"]), &admin()).await.unwrap();
-    let refused = directory.issue_token(nodes(&["a.test"]), &admin()).await;
+    directory.issue_token(nodes(&["a.test"]), &admin(), None).await.unwrap();
+    let refused = directory.issue_token(nodes(&["a.test"]), &admin(), None).await;
     assert!(matches!(refused, Err(TokenError::Limit(_))), "{refused:?}");
     assert_eq!(directory.tokens().await.unwrap().len(), 10_000);
 }
