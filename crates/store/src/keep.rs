@@ -7,6 +7,9 @@ use crate::backend::StoredAnswer;
 /// Seconds that an answer is kept (API-32).
 pub const KEPT_FOR: u64 = 86_400;
 
+/// Makes the octets that are kept of an answer.
+pub type Seal<T> = Box<dyn FnOnce(&T) -> Vec<u8> + Send>;
+
 /// How the answer to a request is kept; `T` is what the request makes.
 pub struct Keep<T> {
     /// Who asked what under which key: a hash.
@@ -14,7 +17,7 @@ pub struct Keep<T> {
     /// What the request said: a hash.
     pub fingerprint: [u8; 32],
     /// Makes the answer, sealed so that only whoever sends the request again can read it. Runs on the writer's thread.
-    pub seal: Box<dyn FnOnce(&T) -> Vec<u8> + Send>,
+    pub seal: Seal<T>,
 }
 
 impl<T> Keep<T> {

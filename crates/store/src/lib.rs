@@ -38,7 +38,7 @@ pub use error::{
 };
 pub use identity::{KeyError, Signature};
 pub use invitation::{InvitationCode, InvitationInfo, NewInvitation};
-pub use keep::{KEPT_FOR, Keep};
+pub use keep::{KEPT_FOR, Keep, Seal};
 pub use lease::{Lease, LeaseTimes};
 pub use sqlite::SqliteBackend;
 pub use state::{Action, NodeIdentity, NodeState, Refusal, Standing};
