@@ -68,14 +68,16 @@ fn examples() -> Vec<Example> {
 
 /// Hides what differs from run to run.
 fn mask(value: &mut Value) {
-    const CHANGING: [&str; 11] = [
+    const CHANGING: [&str; 13] = [
         "created",
         "updated",
         "since",
         "lease_until",
         "expires",
+        "previous_until",
         "id",
         "secret",
+        "code",
         "instance",
         "etag",
         "serial",

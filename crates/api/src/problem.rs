@@ -14,6 +14,8 @@ use tandem_store::{DeregisterError, DirectoryError, ReadError, Refusal, TokenErr
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::limit::TooMany;
+
 /// Most entries in `errors` (API-22).
 pub(crate) const MAX_FAULTS: usize = 50;
 /// What every problem's `type` begins with: an absolute URI that needs no host of ours.
@@ -33,6 +35,12 @@ pub(crate) enum Kind {
     Unauthenticated,
     /// 403.
     Forbidden,
+    /// 403: registration is not open to everybody.
+    RegistrationClosed,
+    /// 403: nobody has shown that the domain is the caller's.
+    DomainNotProved,
+    /// 403: a token's share is used up.
+    QuotaExceeded,
     /// 404.
     NotFound,
     /// 405.
@@ -51,6 +59,8 @@ pub(crate) enum Kind {
     OldSerial,
     /// 410.
     TooOld,
+    /// 409: the same idempotency key, still running.
+    RequestInProgress,
     /// 412.
     Stale,
     /// 413.
@@ -59,8 +69,12 @@ pub(crate) enum Kind {
     UnsupportedType,
     /// 422.
     InvalidRequest,
+    /// 422: the same idempotency key, another request.
+    KeyReused,
     /// 428.
     PreconditionRequired,
+    /// 429.
+    RateLimited,
     /// 500.
     Internal,
     /// 503.
@@ -74,6 +88,9 @@ impl Kind {
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "A valid token is needed"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "This token does not allow that"),
+            Self::RegistrationClosed => (StatusCode::FORBIDDEN, "registration-closed", "Registration is by invitation"),
+            Self::DomainNotProved => (StatusCode::FORBIDDEN, "domain-not-proved", "The domain is not proved"),
+            Self::QuotaExceeded => (StatusCode::FORBIDDEN, "quota-exceeded", "This token's share is used up"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Nothing here"),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "This method is not offered here")
@@ -87,12 +104,19 @@ impl Kind {
             Self::KeyRefused => (StatusCode::FORBIDDEN, "key-refused", "The node's key does not allow that"),
             Self::OldSerial => (StatusCode::CONFLICT, "old-serial", "The signed document is not the newest"),
             Self::TooOld => (StatusCode::GONE, "too-old", "What happened since is not kept any more"),
+            Self::RequestInProgress => {
+                (StatusCode::CONFLICT, "request-in-progress", "The same request is still being answered")
+            }
             Self::Stale => (StatusCode::PRECONDITION_FAILED, "stale", "The precondition is false"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
             Self::UnsupportedType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-type", "The body must be application/json")
             }
             Self::InvalidRequest => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "The request breaks a rule"),
+            Self::KeyReused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The idempotency key was used for another request")
+            }
+            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests"),
             Self::PreconditionRequired => {
                 (StatusCode::PRECONDITION_REQUIRED, "precondition-required", "If-Match is needed")
             }
@@ -143,6 +167,18 @@ pub(crate) struct ProblemBody {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     failing: Vec<&'static str>,
+    /// With `rate-limited` and `quota-exceeded`: how many there may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = u32, example = 600)]
+    limit: Option<u32>,
+    /// With `rate-limited`: in so many seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = u32, example = 60)]
+    window_seconds: Option<u32>,
+    /// With `rate-limited`: seconds to wait, as in `Retry-After`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = u32, example = 1)]
+    retry_after: Option<u32>,
 }
 
 /// A refusal on its way out.
@@ -156,6 +192,9 @@ struct Inner {
     errors: Vec<Fault>,
     current: Option<Option<String>>,
     failing: Vec<&'static str>,
+    limit: Option<u32>,
+    window: Option<u32>,
+    retry_after: Option<u32>,
     bad_token: bool,
     cause: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -169,6 +208,9 @@ impl Problem {
             errors: Vec::new(),
             current: None,
             failing: Vec::new(),
+            limit: None,
+            window: None,
+            retry_after: None,
             bad_token: false,
             cause: None,
         }))
@@ -220,6 +262,25 @@ impl Problem {
         problem
     }
 
+    /// 429 with what it takes to keep the limit (API-31).
+    pub(crate) fn too_many(broken: TooMany) -> Self {
+        let TooMany { limit, window, retry_after } = broken;
+        let detail = format!("At most {limit} in {window} seconds here: try again in {retry_after}.");
+        let mut problem = Self::new(Kind::RateLimited, detail);
+        (problem.0.limit, problem.0.window, problem.0.retry_after) = (Some(limit), Some(window), Some(retry_after));
+        problem
+    }
+
+    /// 403: one token may have so many of `what` registered.
+    pub(crate) fn over_quota(limit: u32, what: &str) -> Self {
+        let detail = format!(
+            "At most {limit} {what} may be registered at the names of one token: withdraw some, or ask an admin."
+        );
+        let mut problem = Self::new(Kind::QuotaExceeded, detail);
+        problem.0.limit = Some(limit);
+        problem
+    }
+
     /// 503 of `/readyz`.
     pub(crate) fn not_ready(failing: Vec<&'static str>) -> Self {
         let mut problem = Self::new(Kind::Unavailable, "Some checks fail.");
@@ -263,11 +324,21 @@ impl Problem {
                 tracing::warn!(status, problem = suffix, %instance, cause, "request not possible now");
             }
             // Anybody may cause these without a token: they must not fill a log.
-            Kind::Unavailable | Kind::Unauthenticated | Kind::NotFound | Kind::MethodNotAllowed | Kind::TooSlow => {
+            Kind::Unavailable
+            | Kind::Unauthenticated
+            | Kind::NotFound
+            | Kind::MethodNotAllowed
+            | Kind::TooSlow
+            | Kind::RegistrationClosed
+            | Kind::RateLimited => {
                 tracing::debug!(status, problem = suffix, %instance, "request refused");
             }
             Kind::Malformed
             | Kind::Forbidden
+            | Kind::DomainNotProved
+            | Kind::QuotaExceeded
+            | Kind::RequestInProgress
+            | Kind::KeyReused
             | Kind::NotAcceptable
             | Kind::Conflict
             | Kind::WrongState
@@ -300,6 +371,9 @@ impl IntoResponse for Problem {
             errors: inner.errors,
             current: inner.current,
             failing: inner.failing,
+            limit: inner.limit,
+            window_seconds: inner.window,
+            retry_after: inner.retry_after,
         };
         let text = serde_json::to_vec(&body).expect("strings and numbers are JSON");
         let mut response = (status, text).into_response();
@@ -313,8 +387,9 @@ impl IntoResponse for Problem {
             };
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
-        if inner.kind == Kind::Unavailable {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
+        // API-30.
+        if let Some(seconds) = inner.retry_after.or_else(|| (inner.kind == Kind::Unavailable).then_some(RETRY_AFTER)) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -366,6 +441,17 @@ impl From<TokenError> for Problem {
         match error {
             TokenError::Limit(why) => Self::new(Kind::InvalidRequest, why),
             TokenError::Unknown => Self::not_found(),
+            TokenError::Taken => {
+                Self::new(Kind::Conflict, "This name belongs to somebody, or lies at or around one that does.")
+            }
+            TokenError::Full => Self::new(
+                Kind::RegistrationClosed,
+                "As many registrations wait as there may be: ask an admin for an invitation.",
+            ),
+            TokenError::Repeated => Self::new(
+                Kind::RequestInProgress,
+                "The first request with this Idempotency-Key is still being answered: send it again in a moment.",
+            ),
             TokenError::Directory(error) => error.into(),
         }
     }

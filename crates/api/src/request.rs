@@ -13,11 +13,12 @@ use axum::http::{HeaderMap, Uri, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use tandem_model::DomainName;
-use tandem_store::{Actor, Scope};
+use tandem_store::{Actor, Right, Scope};
 use tokio::time::timeout;
 
 use crate::problem::{Kind, Problem};
 use crate::signed::JOSE_JSON;
+use crate::source::Source;
 use crate::state::Api;
 use crate::v1::answer::Normalised;
 use crate::v1::document::read_domain;
@@ -40,8 +41,32 @@ impl Caller {
     pub(crate) fn demand_admin(&self) -> Result<(), Problem> {
         match self.0.scope {
             Scope::Admin => Ok(()),
-            Scope::Nodes(_) => Err(Problem::new(Kind::Forbidden, "Only an admin token allows this.")),
+            Scope::Read | Scope::Nodes(_) => Err(Problem::new(Kind::Forbidden, "Only an admin token allows this.")),
         }
+    }
+
+    /// Refuses whoever may not read everything.
+    pub(crate) fn demand_reader(&self) -> Result<(), Problem> {
+        match self.0.scope {
+            Scope::Admin | Scope::Read => Ok(()),
+            Scope::Nodes(_) => Err(Problem::new(Kind::Forbidden, "Only an admin or read-only token allows this.")),
+        }
+    }
+
+    /// Refuses whoever may not do `action` anywhere.
+    pub(crate) fn demand_right(&self, action: Right) -> Result<(), Problem> {
+        if self.0.may(action) {
+            return Ok(());
+        }
+        Err(Problem::new(Kind::Forbidden, format!("This token does not have the action `{}`.", action.as_str())))
+    }
+
+    /// Refuses whoever may not do `action` to `domain`: 404 for names that the token does not cover (API-24).
+    pub(crate) fn demand(&self, action: Right, domain: &DomainName) -> Result<(), Problem> {
+        if !self.0.scope.covers(domain) {
+            return Err(Problem::not_found());
+        }
+        self.demand_right(action)
     }
 
     /// Whether it may do everything.
@@ -54,24 +79,46 @@ impl FromRequestParts<Arc<Api>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        let mut fields = parts.headers.get_all(header::AUTHORIZATION).iter();
-        let (Some(field), None) = (fields.next(), fields.next()) else {
+        let source = Source::of(&parts.extensions);
+        let Some(secret) = bearer(&parts.headers) else {
+            api.limits.source(source)?;
             return Err(Problem::unauthenticated(false));
         };
-        let Some((scheme, secret)) = field.to_str().ok().and_then(|text| text.split_once(' ')) else {
-            return Err(Problem::unauthenticated(false));
-        };
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Problem::unauthenticated(false));
-        }
-        let secret = secret.trim_matches(' ');
-        if secret.is_empty() || secret.len() > MAX_SECRET {
+        let plausible = !secret.is_empty() && secret.len() <= MAX_SECRET;
+        let actor =
+            if plausible { api.directory.authenticate(secret, source.map(Source::address)).await? } else { None };
+        let Some(actor) = actor else {
+            api.limits.failure(source)?;
             return Err(Problem::unauthenticated(true));
+        };
+        // API-31: account and source; a domain's share is taken where it is changed.
+        if actor.scope != Scope::Admin {
+            api.limits.source(source)?;
+            api.limits.token(&actor.token_id)?;
         }
-        match api.directory.authenticate(secret).await? {
-            Some(actor) => Ok(Self(actor)),
-            None => Err(Problem::unauthenticated(true)),
-        }
+        Ok(Self(actor))
+    }
+}
+
+/// The one secret of the field `Authorization`, if that is of the scheme `Bearer`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else { return None };
+    let (scheme, secret) = field.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim_matches(' '))
+}
+
+/// Whoever needs no token: counted by source.
+#[derive(Debug)]
+pub(crate) struct Stranger(pub(crate) Option<Source>);
+
+impl FromRequestParts<Arc<Api>> for Stranger {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let source = Source::of(&parts.extensions);
+        api.limits.source(source)?;
+        Ok(Self(source))
     }
 }
 

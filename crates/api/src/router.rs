@@ -17,7 +17,7 @@ use axum::routing::{delete, get, post, put};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::handler::{audit, change, health, key, life, node, reload, token, zone};
+use crate::handler::{audit, change, health, invitation, key, life, node, registration, reload, token, zone};
 use crate::leftover::Leftover;
 use crate::problem::{Kind, Problem};
 use crate::state::Api;
@@ -52,6 +52,11 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
         .route("/v1/zones/{zone}", get(zone::export))
         .route("/v1/tokens", post(token::post).get(token::list))
         .route("/v1/tokens/{id}", delete(token::delete))
+        .route("/v1/tokens/{id}/rotate", post(token::rotate))
+        .route("/v1/invitations", post(invitation::post).get(invitation::list))
+        .route("/v1/invitations/redeem", post(invitation::redeem))
+        .route("/v1/invitations/{id}", delete(invitation::delete))
+        .route("/v1/registrations", post(registration::post))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/openapi.json", get(health::openapi))

@@ -21,10 +21,13 @@ use tokio_rustls::TlsAcceptor;
 use crate::connection::{self, drained};
 use crate::feed::Feed;
 use crate::host_check::HostCheck;
+use crate::limit::LimitConfig;
 use crate::readiness::Readiness;
+use crate::registration_mode::RegistrationMode;
 use crate::room::Room;
 use crate::router::router;
 use crate::seldom::Seldom;
+use crate::source::Source;
 use crate::state::Api;
 use crate::tls::{Certificate, CertificateError, CertificateFiles, self_signed};
 use crate::zone_files::ZoneFiles;
@@ -59,6 +62,10 @@ pub struct ApiConfig {
     pub connections: usize,
     /// Most of them from one client network (IPv4 /24, IPv6 /48).
     pub connections_per_network: usize,
+    /// Who may ask how often, and have how much.
+    pub limits: LimitConfig,
+    /// Who may have a token without an admin.
+    pub registration: RegistrationMode,
 }
 
 impl ApiConfig {
@@ -74,6 +81,8 @@ impl ApiConfig {
             zone_files: None,
             connections: MAX_CONNECTIONS,
             connections_per_network: MAX_PER_NETWORK,
+            limits: LimitConfig::default(),
+            registration: RegistrationMode::Closed,
         }
     }
 }
@@ -121,6 +130,7 @@ impl ApiServer {
     ) -> Result<Self, StartError> {
         let room = Room::new(config.connections, config.connections_per_network);
         let listeners = config.connections / 4 * 3;
+        let policy = (config.limits, config.registration);
         let ApiConfig { listen, certificate, names, data_dir, public_url, zone_files, .. } = config;
         let files = match certificate {
             Some(files) => Some(files),
@@ -151,6 +161,7 @@ impl ApiServer {
             zone_files,
             own_url,
             public_url,
+            policy,
         ));
         let accepting = tokio::spawn(accept(listener, tls, router(&api), room, signal));
         Ok(Self { local_addr, certificate, readiness, draining, accepting, feed, feeding })
@@ -237,7 +248,14 @@ async fn accept(
         match accepted {
             Ok((socket, peer)) => match room.admit(peer.ip()) {
                 Some((place, notice)) => {
-                    let serve = connection::serve(socket, tls.clone(), router.clone(), place, signal.clone());
+                    let serve = connection::serve(
+                        socket,
+                        Source::new(peer.ip()),
+                        tls.clone(),
+                        router.clone(),
+                        place,
+                        signal.clone(),
+                    );
                     connections.spawn(connection::unless_given(notice, serve));
                 }
                 None => {

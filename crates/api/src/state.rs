@@ -10,7 +10,11 @@ use tokio::time::timeout;
 
 use crate::feed::Feed;
 use crate::host_check::{BoundedCheck, HostCheck};
+use crate::idempotency::Running;
+use crate::limit::{LimitConfig, Limiter};
+use crate::quota::Growing;
 use crate::readiness::Readiness;
+use crate::registration_mode::RegistrationMode;
 use crate::zone_files::ZoneFiles;
 
 /// Most zone exports at a time: each keeps a thread and one version of the zones for as long as its reader is slow.
@@ -35,6 +39,14 @@ pub(crate) struct Api {
     pub(crate) zone_files: Option<Arc<dyn ZoneFiles>>,
     /// Held by the one reload that runs.
     pub(crate) reloading: Mutex<()>,
+    /// Who may ask how often.
+    pub(crate) limits: Limiter,
+    /// Who may have a token without an admin.
+    pub(crate) registration: RegistrationMode,
+    /// Idempotency keys whose requests are being answered.
+    pub(crate) running: Running,
+    /// Held by publications that take more of their token's share.
+    pub(crate) growing: Growing,
     /// Whether requests come over TLS.
     pub(crate) secure: bool,
     /// The URL that callers use, when it is configured.
@@ -53,6 +65,7 @@ impl Api {
         zone_files: Option<Arc<dyn ZoneFiles>>,
         own_url: String,
         public_url: Option<String>,
+        (limits, registration): (LimitConfig, RegistrationMode),
     ) -> Self {
         Self {
             directory,
@@ -62,6 +75,10 @@ impl Api {
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             zone_files,
             reloading: Mutex::new(()),
+            limits: Limiter::new(limits),
+            registration,
+            running: Running::default(),
+            growing: Growing::default(),
             secure: own_url.starts_with("https:"),
             public_url,
             own_url,

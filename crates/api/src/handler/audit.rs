@@ -68,7 +68,14 @@ fn place(key: &str) -> Option<(u64, String)> {
 fn is_shown(scope: &Scope, domain: Option<&DomainName>, entry: &AuditEntry) -> bool {
     let is_node = match entry.kind {
         JournalKind::Register | JournalKind::Deregister | JournalKind::ChangeState | JournalKind::ResetKey => true,
-        JournalKind::ServeZone | JournalKind::DropZone | JournalKind::IssueToken | JournalKind::DropToken => false,
+        JournalKind::ServeZone
+        | JournalKind::DropZone
+        | JournalKind::IssueToken
+        | JournalKind::RotateToken
+        | JournalKind::DropToken
+        | JournalKind::Invite
+        | JournalKind::DropInvitation
+        | JournalKind::RedeemInvitation => false,
     };
     if matches!(scope, Scope::Admin) && domain.is_none() {
         return true;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
-use tandem_store::ResetKeyError;
+use tandem_store::{ResetKeyError, Right};
 
 use super::node::find;
 use super::{JSON, json, tagged};
@@ -39,7 +39,7 @@ pub(crate) async fn document(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let registered = find(&api, &caller, &domain.name).await?;
+    let registered = find(&api, &caller, Right::Read, &domain.name).await?;
     query(&uri, &[])?;
     demand_accepts(&headers, JOSE_JSON)?;
     let signed = registered.identity.map(|identity| identity.signed).filter(|signed| !signed.is_empty());
@@ -70,7 +70,7 @@ pub(crate) async fn reset(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     caller.demand_admin()?;
-    let registered = find(&api, &caller, &domain.name).await?;
+    let registered = find(&api, &caller, Right::Read, &domain.name).await?;
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
     let conditions = Conditions::read(&headers)?;

@@ -6,9 +6,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
-use tandem_store::{ActError, Action, RenewError};
+use tandem_store::{ActError, Action, RenewError, Right};
 
-use super::node::{conflicts, demand_covers, find};
+use super::node::{charge, conflicts, find};
 use super::{JSON, json};
 use crate::precondition::{Conditions, Outcome, etag};
 use crate::problem::{Kind, Problem};
@@ -33,7 +33,7 @@ pub(crate) async fn renew(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    demand_covers(&caller, &domain.name)?;
+    caller.demand(Right::Renew, &domain.name)?;
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
     let lease = api.directory.renew(&domain.name, &caller.0).await.map_err(|error| match error {
@@ -131,10 +131,11 @@ async fn act(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let registered = find(api, caller, &domain.name).await?;
+    let registered = find(api, caller, Right::Operate, &domain.name).await?;
     if action.needs_admin() {
         caller.demand_admin()?;
     }
+    charge(api, caller, &domain.name)?;
     query(uri, &[])?;
     demand_accepts(headers, JSON)?;
     let body = optional_json_body(headers, body).await?;

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
 use tandem_model::{DomainName, Node, Record};
-use tandem_store::{Effect, NodeState, Precondition, ReadError, RegisterError, Registered, Scope};
+use tandem_store::{Effect, NodeState, Precondition, ReadError, RegisterError, Registered, Right, Scope};
 use tandem_zone::{Conflict, ConflictKind};
 use tokio::task::JoinSet;
 
@@ -17,6 +17,7 @@ use crate::assignment::unassigned;
 use crate::page::Page;
 use crate::precondition::{Conditions, Outcome, etag};
 use crate::problem::{Fault, Kind, MAX_FAULTS, Problem};
+use crate::quota;
 use crate::request::{Caller, PathDomain, demand_accepts, maybe_signed_body, parse_json, query};
 use crate::signed;
 use crate::state::Api;
@@ -58,7 +59,8 @@ pub(crate) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    demand_covers(&caller, &domain.name)?;
+    caller.demand(Right::Publish, &domain.name)?;
+    charge(&api, &caller, &domain.name)?;
     let dry_run = match query(&uri, &["dry_run"])?.find("dry_run") {
         Some("true") => true,
         Some("false") | None => false,
@@ -108,6 +110,8 @@ pub(crate) async fn put(
         error => refused(error, &caller),
     };
     check_hosts(&api, &caller, &node).await?;
+    // Held until the change is made, so that two at once do not take the same last place.
+    let _share = quota::take(&api, &caller.0, &node, registered.as_ref().map(|registered| &registered.node)).await?;
 
     let notes = |node: &Node| Notes { normalised, warnings: warnings(node, &api.directory.live().load()) };
     if dry_run {
@@ -154,7 +158,7 @@ pub(crate) async fn get(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let registered = find(&api, &caller, &domain.name).await?;
+    let registered = find(&api, &caller, Right::Read, &domain.name).await?;
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
     tagged(&headers, registered.revision, || json(StatusCode::OK, &RegistrationBody::from(&registered)))
@@ -178,7 +182,8 @@ pub(crate) async fn delete(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let registered = find(&api, &caller, &domain.name).await?;
+    let registered = find(&api, &caller, Right::Publish, &domain.name).await?;
+    charge(&api, &caller, &domain.name)?;
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
     let conditions = Conditions::read(&headers)?;
@@ -220,7 +225,7 @@ pub(crate) async fn records(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let registered = find(&api, &caller, &domain.name).await?;
+    let registered = find(&api, &caller, Right::Read, &domain.name).await?;
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
     let records = shown_records(&api, &registered, Effect::Unchanged)?;
@@ -246,6 +251,7 @@ pub(crate) async fn list(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    caller.demand_right(Right::Read)?;
     demand_accepts(&headers, JSON)?;
     let page = Page::filtered(LIST, &uri, Some("state"))?;
     let state = match page.filter.as_deref() {
@@ -264,7 +270,7 @@ pub(crate) async fn list(
     };
     // One more than shown tells whether there is a next page.
     let mut found = match &caller.0.scope {
-        Scope::Admin => api.directory.list_in(state, after.as_ref(), page.limit + 1).await?,
+        Scope::Admin | Scope::Read => api.directory.list_in(state, after.as_ref(), page.limit + 1).await?,
         Scope::Nodes(names) => list_below(&api, names, state, after.as_ref(), page.limit + 1).await?,
     };
     let next = page.cut(&mut found, |registered| registered.node.domain().to_string());
@@ -274,7 +280,7 @@ pub(crate) async fn list(
 
 /// Registrations at or below `names` behind `after`, at most `limit`. In canonical order a name stands right before
 /// all names below it, so each of `names` is one stretch of the list.
-async fn list_below(
+pub(crate) async fn list_below(
     api: &Api,
     names: &[DomainName],
     state: Option<NodeState>,
@@ -316,14 +322,14 @@ fn is_tombstone(registered: &Registered) -> bool {
     registered.standing.state == NodeState::Tombstone
 }
 
-/// 404 for names that the token does not cover (API-24).
-pub(super) fn demand_covers(caller: &Caller, domain: &DomainName) -> Result<(), Problem> {
-    if caller.0.scope.covers(domain) { Ok(()) } else { Err(Problem::not_found()) }
+/// Takes one of the changes that `domain` may have in a while (API-31); an admin's do not count.
+pub(crate) fn charge(api: &Api, caller: &Caller, domain: &DomainName) -> Result<(), Problem> {
+    if caller.is_admin() { Ok(()) } else { api.limits.domain(domain) }
 }
 
-/// The registration, if the caller may see it; that a name is held is the admins' business.
-pub(super) async fn find(api: &Api, caller: &Caller, domain: &DomainName) -> Result<Registered, Problem> {
-    demand_covers(caller, domain)?;
+/// The registration, if the caller may do `right` with it; that a name is held is the admins' business.
+pub(super) async fn find(api: &Api, caller: &Caller, right: Right, domain: &DomainName) -> Result<Registered, Problem> {
+    caller.demand(right, domain)?;
     let found = api.directory.node(domain).await?;
     found.filter(|found| caller.is_admin() || !is_tombstone(found)).ok_or_else(Problem::not_found)
 }
@@ -428,7 +434,7 @@ mod tests {
     fn register_errors() {
         let name = |text| DomainName::parse(text).unwrap();
         let scope = Scope::Nodes(vec![name("debug.ostn.test")]);
-        let caller = Caller(Actor { token_id: "t".into(), scope });
+        let caller = Caller(Actor::new("t", scope));
         let taken = || Conflict { part: Part::Number(2), kind: ConflictKind::NumberTaken(name("secret.ostn.test")) };
         let fixed = || Conflict { part: Part::Domain, kind: ConflictKind::StaticName(name("debug.ostn.test")) };
         for (error, kind) in [
@@ -445,7 +451,7 @@ mod tests {
         let fault = conflict_fault(&taken(), &caller);
         assert_eq!(fault.pointer, "#/numbers/2");
         assert!(!fault.detail.contains("secret"), "API-23: {}", fault.detail);
-        let admin = Caller(Actor { token_id: "a".into(), scope: Scope::Admin });
+        let admin = Caller(Actor::new("a", Scope::Admin));
         assert!(conflict_fault(&taken(), &admin).detail.contains("secret.ostn.test"));
     }
 }

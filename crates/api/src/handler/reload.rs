@@ -12,6 +12,7 @@ use tandem_zone::Zones;
 use tandem_zone::master::StaticZone;
 
 use super::{JSON, json};
+use crate::idempotency;
 use crate::problem::{Fault, MAX_FAULTS, Problem};
 use crate::request::{Caller, demand_accepts, query};
 use crate::state::Api;
@@ -33,6 +34,8 @@ pub(crate) async fn reload(
 ) -> Result<Response, Problem> {
     caller.demand_admin()?;
     query(&uri, &[])?;
+    // Read twice, the files are as if read once: no answer is kept.
+    idempotency::check(&headers)?;
     demand_accepts(&headers, JSON)?;
     let Some(files) = &api.zone_files else {
         return Err(Problem::unavailable("This service was started without zone files."));

@@ -1,4 +1,4 @@
-//! `/v1/tokens`: who may call the API. For admins.
+//! `/v1/tokens`: who may call the API. For admins, but for a token's own rotation.
 
 use std::sync::Arc;
 
@@ -7,14 +7,17 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
-use tandem_store::TokenInfo;
+use tandem_store::{Keep, TokenError, TokenInfo, TokenSecret};
 
 use super::{JSON, json, with_header};
+use crate::idempotency::{self, Asker, Begun, First};
 use crate::page::Page;
 use crate::problem::Problem;
 use crate::request::{Caller, demand_accepts, json_body, parse_json, query, unreadable_path};
 use crate::state::Api;
-use crate::v1::token::{IssuedTokenBody, NewTokenBody, TokenBody, TokensBody, read_new_token};
+use crate::v1::token::{
+    IssuedTokenBody, NewTokenBody, RotationBody, TokenBody, TokensBody, read_new_token, read_rotation,
+};
 
 /// The path of the list.
 const LIST: &str = "/v1/tokens";
@@ -22,6 +25,7 @@ const LIST: &str = "/v1/tokens";
 /// Makes a token. The answer has its secret, which is never shown again.
 #[utoipa::path(
     post, path = "/v1/tokens", operation_id = "createToken", tag = "tokens",
+    params(("Idempotency-Key" = Option<String>, Header, description = "In double quotes: the same request again gets the same answer for a day.")),
     request_body(content = NewTokenBody, content_type = "application/json"),
     responses((status = 201, description = "Made.", body = IssuedTokenBody,
         headers(("Location" = String, description = "Where it can be revoked.")))),
@@ -37,16 +41,91 @@ pub(crate) async fn post(
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
     let body = json_body(&headers, body).await?;
-    let new = read_new_token(&parse_json(&body)?).map_err(Problem::invalid)?;
-    let (info, secret) = api.directory.issue_token(new, &caller.0).await?;
+    let body = parse_json(&body)?;
+    let first = match idempotency::begin(&api, &headers, Asker::Token(&caller.0.token_id), LIST, &body).await? {
+        Begun::First(first) => first,
+        Begun::Again(answer) => return Ok(answer),
+    };
+    let new = read_new_token(&body).map_err(Problem::invalid)?;
+    let keep = keep_created(&first);
+    let made = match api.directory.issue_token(new, &caller.0, keep).await {
+        Err(TokenError::Repeated) => return again(&first).await,
+        made => made?,
+    };
+    let info = &made.0;
     tracing::debug!(
         made = info.id,
         admin = info.scope == tandem_store::Scope::Admin,
         token = caller.0.token_id,
         "token made"
     );
-    let response = json(StatusCode::CREATED, &IssuedTokenBody::new(&info, &secret))?;
-    with_header(response, header::LOCATION, &format!("{LIST}/{}", info.id))
+    created(&made)
+}
+
+/// The answer to whoever was given a token: `Location` and body.
+fn issued((info, secret): &(TokenInfo, TokenSecret)) -> (Option<String>, IssuedTokenBody) {
+    (Some(format!("{LIST}/{}", info.id)), IssuedTokenBody::new(info, secret))
+}
+
+/// The answer with a token just made.
+pub(super) fn created(made: &(TokenInfo, TokenSecret)) -> Result<Response, Problem> {
+    let (location, body) = issued(made);
+    with_header(json(StatusCode::CREATED, &body)?, header::LOCATION, &location.unwrap_or_default())
+}
+
+/// How that answer is kept.
+pub(super) fn keep_created(first: &First) -> Option<Keep<(TokenInfo, TokenSecret)>> {
+    first.keep(StatusCode::CREATED, issued)
+}
+
+/// The answer of the faster one of two requests with one key.
+pub(super) async fn again(first: &First) -> Result<Response, Problem> {
+    first.find().await?.ok_or_else(|| TokenError::Repeated.into())
+}
+
+/// Gives a token another secret; the old one stays valid for a while. For an admin, and for the token itself: `self` in
+/// the place of an id is the token that asks.
+#[utoipa::path(
+    post, path = "/v1/tokens/{id}/rotate", operation_id = "rotateToken", tag = "tokens",
+    params(
+        ("id" = String, Path, description = "The token's public id, or `self`.", example = "self"),
+        ("Idempotency-Key" = Option<String>, Header, description = "In double quotes: the same request again gets the same answer for a day."),
+    ),
+    request_body(content = RotationBody, content_type = "application/json"),
+    responses((status = 200, description = "Rotated.", body = IssuedTokenBody)),
+)]
+pub(crate) async fn rotate(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    id: Result<Path<String>, PathRejection>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Path(id) = id.map_err(|_| unreadable_path())?;
+    let own = &caller.0.token_id;
+    let id = if id == "self" { own.clone() } else { id };
+    if !caller.is_admin() && id != *own {
+        // API-24: what other tokens there are is nobody's business.
+        return Err(Problem::not_found());
+    }
+    query(&uri, &[])?;
+    demand_accepts(&headers, JSON)?;
+    let body = parse_json(&json_body(&headers, body).await?)?;
+    let path = format!("{LIST}/{id}/rotate");
+    let first = match idempotency::begin(&api, &headers, Asker::Token(own), &path, &body).await? {
+        Begun::First(first) => first,
+        Begun::Again(answer) => return Ok(answer),
+    };
+    let rotation = read_rotation(&body, caller.is_admin()).map_err(Problem::invalid)?;
+    let keep = first.keep(StatusCode::OK, |made| (None, issued(made).1));
+    let rotated = api.directory.rotate_token(&id, rotation.overlap, rotation.expires_in, &caller.0, keep).await;
+    let (info, secret) = match rotated {
+        Err(TokenError::Repeated) => return again(&first).await,
+        rotated => rotated?,
+    };
+    tracing::debug!(rotated = info.id, token = own, "token rotated");
+    json(StatusCode::OK, &IssuedTokenBody::new(&info, &secret))
 }
 
 /// Lists tokens that are neither revoked nor expired, oldest first, without secrets.

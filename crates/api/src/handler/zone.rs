@@ -51,7 +51,7 @@ pub(crate) async fn list(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    caller.demand_admin()?;
+    caller.demand_reader()?;
     demand_accepts(&headers, JSON)?;
     let page = Page::new(LIST, &uri)?;
     let zones = api.directory.live().load();
@@ -91,7 +91,7 @@ pub(crate) async fn export(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    caller.demand_admin()?;
+    caller.demand_reader()?;
     let zones = api.directory.live().load();
     let serial = zones.zone(&apex.name).ok_or_else(Problem::not_found)?.serial();
     let records = Records::asked(query(&uri, &["records"])?.find("records"))?;

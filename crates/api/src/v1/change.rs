@@ -105,9 +105,14 @@ impl NodeChangeBody {
             JournalKind::Deregister => NodeChangeKind::Deregister,
             JournalKind::ChangeState => NodeChangeKind::ChangeState,
             JournalKind::ResetKey => NodeChangeKind::ResetKey,
-            JournalKind::ServeZone | JournalKind::DropZone | JournalKind::IssueToken | JournalKind::DropToken => {
-                return None;
-            }
+            JournalKind::ServeZone
+            | JournalKind::DropZone
+            | JournalKind::IssueToken
+            | JournalKind::RotateToken
+            | JournalKind::DropToken
+            | JournalKind::Invite
+            | JournalKind::DropInvitation
+            | JournalKind::RedeemInvitation => return None,
         };
         let is_shown = entry.new_state.is_some_and(NodeState::is_shown);
         Some(Self {
