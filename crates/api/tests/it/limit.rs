@@ -9,8 +9,8 @@ use tandem_api::{ApiConfig, LimitConfig};
 use crate::service::{Answer, Service, document};
 
 /// Loopback is limited too.
-fn with(limits: LimitConfig) -> Service {
-    let limits = LimitConfig { source_exempt: Vec::new(), ..limits };
+fn with(limits: &LimitConfig) -> Service {
+    let limits = LimitConfig { source_exempt: Vec::new(), ..limits.clone() };
     Service::start_with(|dir| ApiConfig { limits, ..ApiConfig::new("127.0.0.1:0".parse().unwrap(), dir) })
 }
 
@@ -27,7 +27,7 @@ fn wait_of(answer: &Answer, limit: u32, window: u32) -> u64 {
 
 #[test]
 fn api_t19_the_101st_request() {
-    let service = with(LimitConfig { token_per_minute: 100, ..LimitConfig::default() });
+    let service = with(&LimitConfig { token_per_minute: 100, ..LimitConfig::default() });
     let (token, other) = (service.token(&["debug.ostn.test"]), service.token(&["debug.ostn.test"]));
     let get = |token: &str| service.send_as(token, "GET", "/v1/nodes", None);
     // A slow machine refills one while it asks; the limit shows in a few more.
@@ -47,7 +47,7 @@ fn api_t19_the_101st_request() {
 
 #[test]
 fn a_source_and_a_domain() {
-    let service = with(LimitConfig { source_per_minute: 3, domain_per_minute: 2, ..LimitConfig::default() });
+    let service = with(&LimitConfig { source_per_minute: 3, domain_per_minute: 2, ..LimitConfig::default() });
     let refused = (0..9).map(|_| service.send_raw("GET", "/v1/nodes", &[], None)).find(|answer| answer.status != 401);
     wait_of(&refused.expect("no limit"), 3, 60);
     for path in ["/livez", "/readyz", "/openapi.json"] {
@@ -55,7 +55,7 @@ fn a_source_and_a_domain() {
     }
     assert_eq!(service.send("GET", "/v1/nodes", &[], None).status, 200, "an admin comes in");
 
-    let service = with(LimitConfig { domain_per_minute: 2, ..LimitConfig::default() });
+    let service = with(&LimitConfig { domain_per_minute: 2, ..LimitConfig::default() });
     let (one, two) = (service.token(&["debug.ostn.test"]), service.token(&["debug.ostn.test"]));
     let put = |token: &str, domain: &str| {
         service.send_as(token, "PUT", &format!("/v1/nodes/{domain}"), Some(&document(domain)))
@@ -68,7 +68,7 @@ fn a_source_and_a_domain() {
 
 #[test]
 fn guesses_have_their_own_limit_and_stop_nobody_else() {
-    let service = with(LimitConfig { failures_per_minute: 5, ..LimitConfig::default() });
+    let service = with(&LimitConfig { failures_per_minute: 5, ..LimitConfig::default() });
     let token = service.token(&["debug.ostn.test"]);
     let made = service.send("POST", "/v1/invitations", &[], Some(r#"{"domain":"lab.ostn.test"}"#)).json();
     let guess = |n: usize| {
