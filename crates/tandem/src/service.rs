@@ -252,6 +252,8 @@ fn api_config(config: &Config) -> ApiConfig {
         zone_files: Some(Arc::new(ConfiguredFiles(config.clone()))),
         connections: api.connections,
         connections_per_network: api.connections_per_network,
+        limits: config.limits.clone(),
+        registration: config.registration,
         ..ApiConfig::new(api.listen, &config.data_dir)
     }
 }

@@ -143,14 +143,22 @@ pub(super) struct Zone {
     pub(super) serial: u32,
 }
 
+/// How many actions there are: a token that has all of them is told without.
+const ALL_ACTIONS: usize = 4;
+
 /// A token, without its secret.
 #[derive(Debug, Deserialize)]
 pub(super) struct TokenInfo {
     pub(super) id: String,
     #[serde(default)]
     admin: bool,
+    role: Option<String>,
     #[serde(default)]
     names: Vec<String>,
+    #[serde(default)]
+    actions: Vec<String>,
+    #[serde(default)]
+    sources: Vec<String>,
     pub(super) label: Option<String>,
     pub(super) created: String,
     pub(super) expires: Option<String>,
@@ -159,6 +167,17 @@ pub(super) struct TokenInfo {
 impl TokenInfo {
     /// What it allows, for people.
     pub(super) fn scope(&self) -> String {
-        if self.admin { "everything".to_owned() } else { self.names.join(" ") }
+        let mut text = match (self.admin, self.role.as_deref()) {
+            (true, _) => "everything".to_owned(),
+            (false, Some("read")) => "reading everything".to_owned(),
+            (false, _) => self.names.join(" "),
+        };
+        if !self.actions.is_empty() && self.actions.len() < ALL_ACTIONS {
+            text.push_str(&format!(" ({})", self.actions.join(", ")));
+        }
+        if !self.sources.is_empty() {
+            text.push_str(&format!(" from {}", self.sources.join(", ")));
+        }
+        text
     }
 }

@@ -1,6 +1,7 @@
 //! The API's client: finds the service and the token, sends, and turns error answers into [`Problem`]s.
 
 mod error;
+mod wallet;
 
 use std::env::{self, VarError};
 use std::io::{self, Read};
@@ -15,6 +16,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 pub(super) use self::error::ClientError;
+pub(super) use self::wallet::{Entry, Wallet, replace};
 use super::here::Here;
 use super::problem::Problem;
 use crate::runtime_file::{Running, RuntimeFile};
@@ -40,7 +42,8 @@ pub(super) struct ApiArgs {
     /// URL of the API [default: the service running with --data-dir, or http://127.0.0.1:5380]
     #[arg(long, value_name = "URL", env = "TANDEM_API", help_heading = "API")]
     api: Option<String>,
-    /// File that holds the token [default: TANDEM_TOKEN, or DIR/admin.token for a service on this machine]
+    /// File that holds the token [default: TANDEM_TOKEN, DIR/admin.token for a service on this machine, or what
+    /// `tandem join` kept]
     #[arg(long, value_name = "FILE", help_heading = "API")]
     token_file: Option<PathBuf>,
     /// Certificate (PEM) to trust for https [default: DIR/api.crt and those of the system]
@@ -61,29 +64,69 @@ impl ApiArgs {
 pub(super) struct Client {
     agent: Agent,
     base: String,
-    token: Option<String>,
+    token: Option<Token>,
+}
+
+/// A token, and where it was found.
+pub(super) struct Token {
+    secret: String,
+    place: TokenPlace,
+}
+
+/// Where a token was found.
+#[derive(Debug, Clone)]
+pub(super) enum TokenPlace {
+    /// A file with the token alone.
+    File(PathBuf),
+    /// The environment.
+    Variable,
+    /// What `tandem join` kept, for this domain.
+    Wallet(String),
 }
 
 impl Client {
     /// Finds the service and the token.
     pub(super) fn open(args: &ApiArgs) -> Result<Self, ClientError> {
+        Self::find(args, true, None)
+    }
+
+    /// The same, to do something about `domain`: whoever has joined with several has a token for each.
+    pub(super) fn open_for(args: &ApiArgs, domain: &str) -> Result<Self, ClientError> {
+        Self::find(args, true, Some(domain))
+    }
+
+    /// Finds the service, for what needs no token. What is sent instead is a secret too.
+    pub(super) fn open_without_token(args: &ApiArgs) -> Result<Self, ClientError> {
+        Self::find(args, false, None)
+    }
+
+    fn find(args: &ApiArgs, with_token: bool, domain: Option<&str>) -> Result<Self, ClientError> {
         let data_dir = args.here.data_dir()?;
         let running = RuntimeFile::read(&data_dir);
+        let wallet = if with_token { Wallet::open()? } else { Wallet::default() };
         let base = args.api.clone().or_else(|| running.as_ref().map(|r| r.api.clone()));
+        let base = base.or_else(|| wallet.only_api().map(str::to_owned));
         let base = base.unwrap_or_else(|| DEFAULT_API.to_owned()).trim_end_matches('/').to_owned();
         let here = Place::of(&base, running.as_ref())?;
+        let in_file =
+            |file: &Path| read_token(file).map(|secret| Token { secret, place: TokenPlace::File(file.to_owned()) });
+        let kept = || {
+            let entry = wallet.find(&base, domain)?;
+            Some(Token { secret: entry.token.clone(), place: TokenPlace::Wallet(entry.domain.clone()) })
+        };
         let token = match (&args.token_file, token_variable()?) {
-            (Some(file), _) => Some(read_token(file)?),
-            (None, Some(token)) => Some(token),
+            _ if !with_token => None,
+            (Some(file), _) => Some(in_file(file)?),
+            (None, Some(secret)) => Some(Token { secret, place: TokenPlace::Variable }),
             // The admin token of this machine's service goes to no other machine.
-            (None, None) if here.is_local => match read_token(&data_dir.join(ADMIN_TOKEN)) {
+            (None, None) if here.is_local => match in_file(&data_dir.join(ADMIN_TOKEN)) {
                 Ok(token) => Some(token),
-                Err(ClientError::Token { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+                Err(ClientError::Token { source, .. }) if source.kind() == io::ErrorKind::NotFound => kept(),
                 Err(error) => return Err(error),
             },
-            (None, None) => None,
+            (None, None) => kept(),
         };
-        if token.is_some() && here.is_clear_text {
+        if (token.is_some() || !with_token) && here.is_clear_text {
             return Err(ClientError::ClearText(base));
         }
         let roots = roots(args.ca.as_deref(), &data_dir.join(OWN_CERTIFICATE))?;
@@ -159,8 +202,19 @@ impl Client {
         &self,
         path: &str,
         body: &serde_json::Value,
+        headers: &[(&str, &str)],
     ) -> Result<Answer<T>, ClientError> {
-        self.answer(self.run(Request::post(self.url(path)), "application/json", Some(body), &[])?)
+        self.answer(self.run(Request::post(self.url(path)), "application/json", Some(body), headers)?)
+    }
+
+    /// The URL of the API.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Where the token was found.
+    pub(super) fn token_place(&self) -> Option<&TokenPlace> {
+        self.token.as_ref().map(|token| &token.place)
     }
 
     /// Does something to what is there.
@@ -236,7 +290,7 @@ impl Client {
     ) -> Result<Response<Body>, ClientError> {
         request = request.header("accept", accept);
         if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
+            request = request.header("authorization", format!("Bearer {}", token.secret));
         }
         for (name, value) in headers {
             request = request.header(*name, *value);

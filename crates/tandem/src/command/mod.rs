@@ -7,6 +7,9 @@ mod changes;
 mod check_config;
 mod client;
 mod here;
+mod invite;
+mod join;
+mod life;
 mod node_key;
 mod nodes;
 mod output;
@@ -61,6 +64,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage.";
 enum Command {
     Serve(serve::Serve),
     Publish(publish::Publish),
+    Join(join::Join),
     Nodes(nodes::Nodes),
     Changes(changes::Changes),
     Audit(audit::Audit),
@@ -68,6 +72,7 @@ enum Command {
     Zone(zone::Zone),
     CheckConfig(check_config::CheckConfig),
     Token(token::Token),
+    Invite(invite::Invite),
     Tsig(tsig::Tsig),
 }
 
@@ -82,6 +87,7 @@ pub fn main() -> ExitCode {
     let result = match line.command {
         Command::Serve(command) => command.run(),
         Command::Publish(command) => command.run(),
+        Command::Join(command) => command.run(),
         Command::Nodes(command) => command.run(),
         Command::Changes(command) => command.run(),
         Command::Audit(command) => command.run(),
@@ -89,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Zone(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
         Command::Token(command) => command.run(),
+        Command::Invite(command) => command.run(),
         Command::Tsig(command) => command.run(),
     };
     match result {

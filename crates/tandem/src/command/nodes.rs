@@ -169,7 +169,7 @@ impl List {
 
 impl Show {
     fn run(self) -> Result<(), Failure> {
-        let client = Client::open(&self.api)?;
+        let client = Client::open_for(&self.api, &self.domain)?;
         let answer = client.get::<Value>(&path(&self.domain))?;
         if self.json {
             return output::json(&answer.body);
@@ -224,7 +224,7 @@ impl Act {
 
 impl Rm {
     fn run(self) -> Result<(), Failure> {
-        let client = Client::open(&self.api)?;
+        let client = Client::open_for(&self.api, &self.domain)?;
         let registration = client.get::<Registration>(&path(&self.domain))?.body;
         // API-12: a change that slips in between is not removed unseen.
         client.delete(&path(&self.domain), &[("if-match", &registration.etag)])?;

@@ -34,6 +34,11 @@ impl Problem {
         Self { status, ..problem }
     }
 
+    /// The HTTP status.
+    pub(super) const fn status(&self) -> u16 {
+        self.status
+    }
+
     /// The same with each pointer that `name` knows in the words of whoever wrote the request.
     pub(super) fn with_names(mut self, name: impl Fn(&[&str]) -> Option<String>) -> Self {
         for part in &mut self.errors {

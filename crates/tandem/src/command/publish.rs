@@ -73,7 +73,7 @@ pub(super) struct Publish {
 
 impl Publish {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let client = Client::open(&self.api)?;
+        let client = Client::open_for(&self.api, &self.domain)?;
         let query = if self.dry_run { "?dry_run=true" } else { "" };
         let path = format!("/v1/nodes/{}{query}", client::segment(&self.domain));
         let document = self.document();

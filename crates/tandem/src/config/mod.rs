@@ -1,6 +1,7 @@
 //! What `tandem serve` runs with: [`Config`], complete and checked; made from a [`Spec`] (what an operator types)
 //! and [`Overrides`] (flags and environment). Defaults stand here and nowhere else; `template.toml` explains them.
 
+mod access;
 mod lease;
 mod policy;
 mod problem;
@@ -10,6 +11,7 @@ mod transfer;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use tandem_api::{LimitConfig, RegistrationMode};
 use tandem_model::DomainName;
 use tandem_store::LeaseTimes;
 
@@ -52,6 +54,10 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// How to log.
     pub log: LogConfig,
+    /// Who may have a token without an admin.
+    pub registration: RegistrationMode,
+    /// Who may ask the API how often, and have how much.
+    pub limits: LimitConfig,
 }
 
 /// Which store holds the registrations.
@@ -242,6 +248,8 @@ impl Default for Config {
             name_servers: Vec::new(),
             metrics: None,
             log: LogConfig { format: LogFormat::Text, level: "info".into(), queries: 0 },
+            registration: RegistrationMode::Closed,
+            limits: LimitConfig::default(),
         }
     }
 }

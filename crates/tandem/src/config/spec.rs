@@ -10,6 +10,7 @@ use tandem_model::DomainName;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
+use super::access::{LimitSpec, RegistrationSpec};
 use super::lease::{self, LeaseSpec};
 use super::policy;
 use super::transfer::{self, SecondarySpec, TransferSpec, TsigSpec};
@@ -52,6 +53,8 @@ pub struct Spec {
     resolver: ResolverSpec,
     metrics: MetricsSpec,
     log: LogSpec,
+    registration: RegistrationSpec,
+    limits: LimitSpec,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -240,6 +243,8 @@ impl Spec {
         faults.set(self.metrics.listen, |text| parse_optional_address(&text), &mut config.metrics);
         faults.set(self.log.format, |text| parse_log_format(&text), &mut config.log.format);
         faults.set(self.log.level, |text| parse_log_level(&text), &mut config.log.level);
+        self.registration.check_into(&mut config.registration, faults);
+        self.limits.check_into(&mut config.limits, faults);
         faults.set(self.log.queries, |n| to_count(n, 0, MAX_QUERY_LINES), &mut config.log.queries);
     }
 }
@@ -266,7 +271,11 @@ impl Faults {
         read(value.into_inner()).map_err(|reason| self.add(Some(span), reason)).ok()
     }
 
-    fn list<T, U>(&mut self, list: Option<Vec<Spanned<T>>>, read: impl Fn(T) -> Result<U, String>) -> Option<Vec<U>> {
+    pub(super) fn list<T, U>(
+        &mut self,
+        list: Option<Vec<Spanned<T>>>,
+        read: impl Fn(T) -> Result<U, String>,
+    ) -> Option<Vec<U>> {
         Some(list?.into_iter().filter_map(|item| self.check(Some(item), &read)).collect())
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use rustls::CertificateError;
 
+use super::wallet::WalletError;
 use crate::command::problem::Problem;
 use crate::config::ConfigError;
 
@@ -60,6 +61,9 @@ pub(in crate::command) enum ClientError {
         #[source]
         source: io::Error,
     },
+    /// The file of tokens that `tandem join` made cannot be used.
+    #[error(transparent)]
+    Wallet(#[from] WalletError),
     /// The variable holds something else.
     #[error("TANDEM_TOKEN is not a token: {0}")]
     TokenVariable(&'static str),

@@ -44,7 +44,7 @@ struct ZoneChange {
 
 impl Reload {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let answer = Client::open(&self.api)?.post::<Value>("/v1/zones/reload", &json!({}))?.body;
+        let answer = Client::open(&self.api)?.post::<Value>("/v1/zones/reload", &json!({}), &[])?.body;
         if self.json {
             return output::json(&answer);
         }

@@ -1,0 +1,59 @@
+//! `tandem join`: redeems an invitation and keeps the token, so that `tandem publish` works from then on.
+
+use clap::Parser;
+use serde_json::{Value, json};
+
+use super::client::{ApiArgs, Client, ClientError, Entry, Wallet};
+use super::{Failure, output};
+
+/// Become a member with the code of an invitation
+///
+/// The code works once. The token that it makes is kept in a file that only you can read (tandem/tokens.json in
+/// XDG_CONFIG_HOME or ~/.config); `tandem publish` and the others take it from there. If the answer gets lost on its way,
+/// the same command again brings it.
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Examples:
+  tandem join tandem_invite_3q2-7wAAAA --api https://directory.example
+  tandem publish example.org --target sip.example.org:5061")]
+pub(super) struct Join {
+    /// The code, as the operator of the directory gave it
+    #[arg(value_name = "CODE")]
+    code: String,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+impl Join {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let client = Client::open_without_token(&self.api)?;
+        let code = self.code.trim();
+        let mut wallet = Wallet::open()?;
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|error| format!("the system gives no random numbers: {error}"))?;
+        let new_key = || random.iter().map(|octet| format!("{octet:02x}")).collect();
+        let key = format!("\"{}\"", wallet.key_of(code, new_key)?);
+        let fields = [("idempotency-key", key.as_str())];
+        let answer = match client.post::<Value>("/v1/invitations/redeem", &json!({ "code": code }), &fields) {
+            Ok(answer) => answer.body,
+            Err(error) => {
+                // A code that is refused will never work.
+                if matches!(&error, ClientError::Problem(problem) if matches!(problem.status(), 404 | 422)) {
+                    wallet.forget(code);
+                    wallet.write()?;
+                }
+                return Err(error.into());
+            }
+        };
+        let secret = answer["secret"].as_str().ok_or("the answer holds no token")?;
+        let domain = answer["names"][0].as_str().ok_or("the answer holds no domain")?;
+        wallet.forget(code);
+        let entry = Entry { api: client.base().to_owned(), domain: domain.to_owned(), token: secret.to_owned() };
+        wallet.keep(entry)?;
+        output::line(format_args!("{domain}: joined; the token is in {}", wallet.file().display()))?;
+        if let Some(expires) = answer["expires"].as_str() {
+            output::line(format_args!("It ends {expires}."))?;
+        }
+        Ok(output::line(format_args!("Next: tandem publish {domain} --target HOST:PORT --address ADDRESS"))?)
+    }
+}
