@@ -8,6 +8,7 @@ mod keys;
 mod life;
 mod limits;
 mod logs;
+mod membership;
 mod settings;
 mod signals;
 mod tokens;

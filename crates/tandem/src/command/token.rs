@@ -39,7 +39,8 @@ enum Action {
 Examples:
   tandem token new --name debug.ostn.test --name ostel.me --days 90
   tandem token new --name debug.ostn.test --json | jq -r .secret
-  tandem token new --name debug.ostn.test --action renew --source 192.0.2.0/24 --expires 30d
+  tandem token new --name debug.ostn.test --action renew \\
+                   --source 192.0.2.0/24 --expires 30d
   tandem token new --role read --label monitoring
   tandem token new --admin --label 'second admin'")]
 struct New {

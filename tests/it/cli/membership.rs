@@ -1,0 +1,162 @@
+//! From an invitation to a published node, on a machine that has nothing but the code.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tandem_testkit::{Output, Service, Setup, run, tandem};
+use tempfile::TempDir;
+
+/// Another machine: its own home, no data folder.
+struct Elsewhere(TempDir);
+
+impl Elsewhere {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn tandem<const N: usize>(&self, args: [&str; N]) -> Output {
+        let mut command = Command::new(tandem());
+        run(command.args(args).current_dir(self.0.path()).env("HOME", self.0.path()).env_remove("XDG_CONFIG_HOME"))
+    }
+
+    fn tokens(&self) -> std::path::PathBuf {
+        self.0.path().join(".config/tandem/tokens.json")
+    }
+}
+
+fn invite(service: &Service, domain: &str) -> (String, String) {
+    let made = service.tandem(["invite", domain, "--expires", "7d", "--json"]).success();
+    let made: Value = serde_json::from_str(&made).unwrap();
+    (made["id"].as_str().unwrap().into(), made["code"].as_str().unwrap().into())
+}
+
+fn publish(node: &Elsewhere, domain: &str) -> Output {
+    node.tandem(["publish", domain, "--target", &format!("sip.{domain}:5061"), "--address", "192.0.2.1"])
+}
+
+#[test]
+fn a_newcomer_joins_and_publishes() {
+    let service = Service::start();
+    let shown = service.tandem(["invite", "debug.ostn.test", "--label", "a friend"]).success();
+    let join = shown.lines().last().unwrap().trim();
+    assert!(join.starts_with("tandem join tandem_invite_") && join.ends_with(service.api_url()), "{shown}");
+    let list = service.tandem(["invite", "--list"]).success();
+    assert!(
+        list.contains("debug.ostn.test") && list.contains("a friend") && !list.contains("tandem_invite_"),
+        "{list}"
+    );
+
+    let node = Elsewhere::new();
+    let words: Vec<&str> = join.split(' ').skip(1).collect();
+    let joined = node.tandem::<4>(words.clone().try_into().unwrap()).success();
+    assert!(joined.starts_with("debug.ostn.test: joined") && joined.contains("tokens.json"), "{joined}");
+    assert!(!joined.contains("tandem_"), "the secret is in the file only: {joined}");
+    assert_eq!(std::fs::metadata(node.tokens()).unwrap().permissions().mode() & 0o777, 0o600);
+
+    // Neither the API nor a token has to be named from now on.
+    publish(&node, "debug.ostn.test").success();
+    assert!(node.tandem(["nodes", "list"]).success().contains("debug.ostn.test"));
+    publish(&node, "other.ostn.test").failure(1);
+    let again = node.tandem::<4>(words.try_into().unwrap()).failure(1);
+    assert!(again.contains("(404)") && again.contains("was used"), "{again}");
+    publish(&node, "debug.ostn.test").success();
+
+    let before = std::fs::read_to_string(node.tokens()).unwrap();
+    let rotated = node.tandem(["token", "rotate", "--overlap", "0s"]).success();
+    assert!(rotated.contains("tokens.json") && rotated.contains("refused from now on"), "{rotated}");
+    assert_ne!(std::fs::read_to_string(node.tokens()).unwrap(), before);
+    publish(&node, "debug.ostn.test").success();
+}
+
+#[test]
+fn a_lost_answer_comes_again() {
+    let service = Service::start();
+    let (_, code) = invite(&service, "debug.ostn.test");
+    let node = Elsewhere::new();
+    // The first time the answer cannot be kept: there is a folder in the file's place. What was asked was not written
+    // either, so nothing was sent.
+    std::fs::create_dir_all(node.tokens()).unwrap();
+    let failed = node.tandem(["join", &code, "--api", service.api_url()]).failure(1);
+    assert!(failed.contains("tokens.json"), "{failed}");
+    std::fs::remove_dir(node.tokens()).unwrap();
+    node.tandem(["join", &code, "--api", service.api_url()]).success();
+
+    // As after a crash between the directory's answer and the file: the key is written, the token is not.
+    let (_, code) = invite(&service, "lab.ostn.test");
+    let unused = Elsewhere::new();
+    let nobody = "http://127.0.0.1:1";
+    unused.tandem(["join", &code, "--api", nobody]).failure(1);
+    let key_written = std::fs::read_to_string(unused.tokens()).unwrap();
+    assert!(!key_written.contains(&code), "the code is not in it");
+    unused.tandem(["join", &code, "--api", service.api_url()]).success();
+    let first = std::fs::read_to_string(unused.tokens()).unwrap();
+    std::fs::write(unused.tokens(), &key_written).unwrap();
+    unused.tandem(["join", &code, "--api", service.api_url()]).success();
+    assert_eq!(std::fs::read_to_string(unused.tokens()).unwrap(), first, "the same token");
+    publish(&unused, "lab.ostn.test").success();
+}
+
+#[test]
+fn an_invitation_can_be_withdrawn() {
+    let service = Service::start();
+    let (id, code) = invite(&service, "debug.ostn.test");
+    assert_eq!(service.tandem(["invite", "--revoke", &id]).success(), format!("{id}: withdrawn\n"));
+    let refused = Elsewhere::new().tandem(["join", &code, "--api", service.api_url()]).failure(1);
+    assert!(refused.contains("(404)"), "{refused}");
+    assert!(!service.log().contains(&code), "codes are not in the log");
+    let clear = Elsewhere::new().tandem(["join", &code, "--api", "http://192.0.2.1:1"]).failure(1);
+    assert!(clear.contains("clear text"), "API-6: {clear}");
+    for wrong in [["invite", "x.test", "--expires", "7"], ["invite", "--list", "--revoke", "x"]] {
+        service.tandem(wrong).failure(2);
+    }
+}
+
+#[test]
+fn roles_and_rotation_from_the_command_line() {
+    let service = Service::start();
+    let limited = ["--action", "renew", "--source", "192.0.2.0/24", "--expires", "30d"];
+    let shown = service.tandem(["token", "new", "--name", "debug.ostn.test"].into_iter().chain(limited)).success();
+    assert!(shown.contains("debug.ostn.test (renew) from 192.0.2.0/24"), "{shown}");
+    let reader = service.tandem(["token", "new", "--role", "read", "--json"]).success();
+    let reader: Value = serde_json::from_str(&reader).unwrap();
+    let file = service.home().join("reader");
+    std::fs::write(&file, reader["secret"].as_str().unwrap()).unwrap();
+    let file = file.to_str().unwrap();
+    service.tandem(["zone", "export", "ostn.test", "--token-file", file]).success();
+    service.tandem(["token", "list", "--token-file", file]).failure(1);
+
+    let id = reader["id"].as_str().unwrap();
+    let rotated = service.tandem(["token", "rotate", id, "--expires", "90d"]).success();
+    let secret = rotated.lines().find_map(|line| line.strip_prefix("secret")).unwrap().trim();
+    service.tandem(["zone", "export", "ostn.test", "--token-file", file]).success();
+    std::fs::write(file, secret).unwrap();
+    service.tandem(["zone", "export", "ostn.test", "--token-file", file]).success();
+
+    // The admin's own: the file of the data folder has the new secret, before and after a restart.
+    let before = service.admin_token();
+    let told = service.tandem(["token", "rotate", "--overlap", "0s"]).success();
+    assert!(told.contains("admin.token") && service.admin_token() != before, "{told}");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&service.data_dir().join("admin.token")), 0o600);
+    service.tandem(["token", "list"]).success();
+    let service = service.restart();
+    service.tandem(["token", "list"]).success();
+}
+
+#[test]
+fn settings_open_the_door() {
+    let settings = tempfile::tempdir().unwrap();
+    let file = settings.path().join("tandem.toml");
+    std::fs::write(&file, "[registration]\nmode = \"open\"\n[limits]\ntoken_per_minute = 3\n").unwrap();
+    let service = Setup::new().args(["--config", file.to_str().unwrap()]).start();
+    let answer = service.send("POST", "/v1/registrations", &[], Some(&json!({"domain": "new.ostn.test"})));
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    let file = service.home().join("token");
+    std::fs::write(&file, answer.json()["secret"].as_str().unwrap()).unwrap();
+    let list = || service.tandem(["nodes", "list", "--token-file", file.to_str().unwrap()]);
+    list().success();
+    let refused = (0..20).map(|_| list()).find(|output| !output.status.success()).expect("no limit");
+    assert!(refused.failure(1).contains("(429)"));
+}
