@@ -6,6 +6,7 @@ mod change;
 mod condition;
 mod connection;
 mod credential;
+mod hostile;
 mod life;
 mod limit;
 mod list;

@@ -58,7 +58,7 @@ fn statics() -> Vec<StaticZone> {
 
 /// The repository's zones again, for a reload.
 #[derive(Debug)]
-struct Repository;
+pub(crate) struct Repository;
 
 impl tandem_api::ZoneFiles for Repository {
     fn read(&self) -> tandem_api::Reading<'_> {
