@@ -28,7 +28,7 @@ use crate::room::Room;
 use crate::router::router;
 use crate::seldom::Seldom;
 use crate::source::Source;
-use crate::state::Api;
+use crate::state::{Api, Parts};
 use crate::tls::{Certificate, CertificateError, CertificateFiles, self_signed};
 use crate::zone_files::ZoneFiles;
 
@@ -130,7 +130,6 @@ impl ApiServer {
     ) -> Result<Self, StartError> {
         let room = Room::new(config.connections, config.connections_per_network);
         let listeners = config.connections / 4 * 3;
-        let policy = (config.limits, config.registration);
         let ApiConfig { listen, certificate, names, data_dir, public_url, zone_files, .. } = config;
         let files = match certificate {
             Some(files) => Some(files),
@@ -153,16 +152,17 @@ impl ApiServer {
             let feed = Arc::clone(&feed);
             async move { feed.run().await }
         });
-        let api = Arc::new(Api::new(
+        let api = Arc::new(Api::new(Parts {
             directory,
-            Arc::clone(&feed),
-            readiness.clone(),
-            host_check,
+            feed: Arc::clone(&feed),
+            readiness: readiness.clone(),
+            hosts: host_check,
             zone_files,
             own_url,
             public_url,
-            policy,
-        ));
+            limits: config.limits,
+            registration: config.registration,
+        }));
         let accepting = tokio::spawn(accept(listener, tls, router(&api), room, signal));
         Ok(Self { local_addr, certificate, readiness, draining, accepting, feed, feeding })
     }

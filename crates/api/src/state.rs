@@ -22,6 +22,28 @@ const MAX_EXPORTS: usize = 2;
 /// Longest wait for the answer to somebody else's same question; then the store hangs.
 const PROBE_WAIT: Duration = Duration::from_secs(5);
 
+/// What an [`Api`] is made from.
+pub(crate) struct Parts {
+    /// The registrations.
+    pub(crate) directory: Directory,
+    /// What those share who follow the changes.
+    pub(crate) feed: Arc<Feed>,
+    /// What the service says about itself.
+    pub(crate) readiness: Readiness,
+    /// For targets outside the zones served.
+    pub(crate) hosts: Box<dyn HostCheck>,
+    /// The master files, to be read again.
+    pub(crate) zone_files: Option<Arc<dyn ZoneFiles>>,
+    /// The URL of the listener.
+    pub(crate) own_url: String,
+    /// The URL that callers use, when it is configured.
+    pub(crate) public_url: Option<String>,
+    /// Who may ask how often.
+    pub(crate) limits: LimitConfig,
+    /// Who may have a token without an admin.
+    pub(crate) registration: RegistrationMode,
+}
+
 /// The API's state.
 #[derive(Debug)]
 pub(crate) struct Api {
@@ -57,16 +79,8 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    pub(crate) fn new(
-        directory: Directory,
-        feed: Arc<Feed>,
-        readiness: Readiness,
-        hosts: Box<dyn HostCheck>,
-        zone_files: Option<Arc<dyn ZoneFiles>>,
-        own_url: String,
-        public_url: Option<String>,
-        (limits, registration): (LimitConfig, RegistrationMode),
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { directory, feed, readiness, hosts, zone_files, own_url, public_url, limits, registration } = parts;
         Self {
             directory,
             feed,
