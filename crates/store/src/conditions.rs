@@ -20,7 +20,7 @@ pub struct Conditions {
     pub leases: LeaseTimes,
     /// Seconds from the reset of a node's key until another may sign.
     pub key_reset_seconds: u32,
-    /// Whether leases are looked at every second; otherwise only [`Directory::walk_leases`] does.
+    /// Whether leases are looked at every second; otherwise only `Directory::walk_leases` does.
     pub walks: bool,
 }
 

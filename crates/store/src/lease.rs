@@ -1,7 +1,7 @@
 //! Leases: when each registration's time is up, held in memory in 16 octets a node.
 //!
-//! A renewal is one look into [`Leases`] and one number written there; the disk hears of it later and seldom. So every
-//! lease written down may lag by up to [`lag`], and is given that much more when it is read again. After a start, and
+//! A renewal is one look into `Leases` and one number written there; the disk hears of it later and seldom. So every
+//! lease written down may lag by up to `lag`, and is given that much more when it is read again. After a start, and
 //! after the clock jumped forward, no registration moves before it had [`LeaseTimes::grace_seconds`] to renew in: a long
 //! stop is no reason for a mass expiry. After a jump backward no lease is left that ends later than a whole lease from
 //! then on. Who moves what is due is `writer::life`; the names behind the keys are in the zones.

@@ -7,7 +7,7 @@
 //!                       └──drain, suspend, compromised──▲
 //! ```
 //!
-//! [`NodeState`] is what is stored; [`Action::lead`] is the drawing's lower half; the upper half, which time moves, is
+//! [`NodeState`] is what is stored; `Action::lead` is the drawing's lower half; the upper half, which time moves, is
 //! [`lease`](crate::lease). [`shown`] is the only place that says what DNS serves of a node.
 
 use std::borrow::Cow;
