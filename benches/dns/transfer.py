@@ -95,8 +95,10 @@ def register(folder, port):
 def multiply(folder, nodes):
     """Copies node 0 in the store under other names and numbers."""
     with sqlite3.connect(folder / "data/tandem.db") as store:
-        key, domain, document, *rest = store.execute(
-            "SELECT sort_key, domain, document, revision, created, updated FROM node").fetchone()
+        found = store.execute("SELECT * FROM node")
+        columns = [column[0] for column in found.description]
+        first = dict(zip(columns, found.fetchone()))
+        key, domain, document = first["sort_key"], first["domain"], first["document"]
         zero = f"{0:0{WIDTH}}"
 
         def rows():
@@ -104,11 +106,12 @@ def multiply(folder, nodes):
                 this = f"{k:0{WIDTH}}"
                 pair = f"{10 + k % 3}.{k >> 16 & 255}.{k >> 8 & 255}"
                 text = document.replace("n" + zero, "n" + this).replace("88351" + zero, "88351" + this)
-                yield (key.replace(zero.encode(), this.encode()), domain.replace(zero, this),
-                       text.replace("10.0.0", pair).replace("2001:db8::", f"2001:db8:{k:x}::" if k < 65536 else
-                                                            f"2001:db8:{k >> 16:x}:{k & 65535:x}::"), *rest)
+                text = text.replace("10.0.0", pair).replace("2001:db8::", f"2001:db8:{k >> 16:x}:{k & 65535:x}::")
+                row = first | {"sort_key": key.replace(zero.encode(), this.encode()),
+                               "domain": domain.replace(zero, this), "document": text}
+                yield [row[column] for column in columns]
 
-        store.executemany("INSERT INTO node VALUES (?, ?, ?, ?, ?, ?)", rows())
+        store.executemany(f"INSERT INTO node VALUES ({', '.join('?' * len(columns))})", rows())
 
 
 def soa_end(port):
@@ -197,9 +200,9 @@ def main():
             running["tandem"] = (start_tandem(folder, PORT), PORT)
             if "knot" in servers:
                 export = [ROOT / "target/release/tandem", "zone", "export", "ostn.test", "--output",
-                          folder / "ostn.test.txt", "--url", f"http://127.0.0.1:{PORT + 1}",
-                          "--token-file", folder / "data/admin.token"]
-                subprocess.run(export, check=True, stdout=subprocess.DEVNULL)
+                          folder / "ostn.test.txt"]
+                # It finds the service by the data folder.
+                subprocess.run(export, check=True, stdout=subprocess.DEVNULL, cwd=folder)
                 (folder / "knot.conf").write_text(KNOT.format(port=PORT + 10, dir=folder))
                 knot = start(["knotd", "-c", folder / "knot.conf"], folder, lambda: has_soa(PORT + 10), 600)
                 running["knot"] = (knot, PORT + 10)
