@@ -11,7 +11,8 @@ Every round starts each server in turn, pinned to core 0, and loads it with dnsp
 master files like the others; `tandem-nodes` serves the same nodes as registrations, put in over HTTP first. `echo` looks
 nothing up and sends every query back at 160 octets, in batches of 64: no server with the same system calls can cost less.
 `--overload` first finds the capacity (what a core can answer at that cost), then sends twice as much for as long, and tells
-what was still answered. `--flood` asks for names that do not exist, each only once.
+what was still answered; "of capacity" is what it answered for each second that it had the core, so that a busy machine does
+not count. `--flood` asks for names that do not exist, each only once.
 CPU seconds for a million answers (s/M, user + system) is the figure to trust: a rate falls with whatever else runs.
 """
 import argparse
@@ -190,8 +191,8 @@ def prepare(name, folder, port, nodes, threads):
         f'[[dns.tsig]]\nname = "bench.test"\nalgorithm = "hmac-sha256"\nsecret_file = "{folder}/tsig"\n')
     (folder / "tsig").write_text(TSIG + "\n")
     (folder / "tsig").chmod(0o600)
-    return [ROOT / "target/release/tandem", "serve", "--config", folder / "tandem.toml", "--data-dir", folder / "data", "--zones", zones,
-            "--dns", f"127.0.0.1:{port}", "--api", f"127.0.0.1:{port + 1}"]
+    return [ROOT / "target/release/tandem", "serve", "--config", folder / "tandem.toml", "--data-dir", folder / "data",
+            "--zones", zones, "--dns", f"127.0.0.1:{port}", "--api", f"127.0.0.1:{port + 1}"]
 
 
 def publish(folder, port, nodes):
@@ -331,7 +332,8 @@ def show(results, with_overload):
         line = (f"| {name} | {middle['s_per_m']:.2f} ({min(cost):.2f}–{max(cost):.2f}) | {sum(column['lost']):.0f} | "
                 f"{middle['octets']:.0f} | {middle['mib']:.0f} | {middle['start_cpu_s']:.1f} |")
         if with_overload:
-            share = statistics.median(row["answered"] * row["s_per_m"] / 1e6 for row in rows)
+            # What it answers in a second on its core, whatever else runs there.
+            share = statistics.median(row["answered"] / row["busy"] * row["s_per_m"] / 1e6 for row in rows)
             line += f" {middle['sent']:.0f} | {middle['answered']:.0f} | {share:.0%} | {middle['busy']:.0%} |"
         print(line)
 
