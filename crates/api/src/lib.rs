@@ -40,4 +40,5 @@ pub use readiness::{Check, Readiness};
 pub use registration_mode::RegistrationMode;
 pub use server::{ApiConfig, ApiServer, StartError};
 pub use tls::{CertificateError, CertificateFiles, self_signed};
+pub use v1::change::webhook_body;
 pub use zone_files::{Reading, ZoneFiles};

@@ -13,6 +13,7 @@ mod metrics;
 mod runtime_file;
 pub mod service;
 pub mod telemetry;
+mod webhook;
 mod zone_files;
 pub mod zone_folder;
 

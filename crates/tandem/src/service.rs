@@ -21,6 +21,7 @@ use crate::config::{CertificateFiles, Config, Store};
 use crate::cookie_secret::{self, CookieSecretError};
 use crate::host_lookup::HostLookup;
 use crate::metrics::{MetricsServer, Sources};
+use crate::webhook::Webhooks;
 use crate::zone_files::ConfiguredFiles;
 use crate::zone_folder::{self, ZoneFolderError};
 
@@ -37,6 +38,7 @@ pub struct Service {
     metrics: Option<MetricsServer>,
     readiness: Readiness,
     cookies: Cookies,
+    webhooks: Webhooks,
 }
 
 impl Service {
@@ -71,6 +73,7 @@ impl Service {
             }
             None => None,
         };
+        let webhooks = Webhooks::start(&directory, &config.webhooks);
         let zone = |zone: &Option<DomainName>| zone.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
         let zones = directory.live().load();
         info!(
@@ -82,7 +85,7 @@ impl Service {
             api = api.url(),
             "serving"
         );
-        Ok(Self { config, directory, dns, api, metrics, readiness, cookies })
+        Ok(Self { config, directory, dns, api, metrics, readiness, cookies, webhooks })
     }
 
     /// Reads the zone files again and serves them: all of them or, on any error, the old ones.
@@ -141,6 +144,7 @@ impl Service {
         if let Some(metrics) = self.metrics {
             metrics.shutdown().await;
         }
+        drop(self.webhooks);
         // The metrics had the only other handle; without the last one it could not be drained, only dropped.
         if let Some(dns) = Arc::into_inner(self.dns) {
             dns.shutdown().await;

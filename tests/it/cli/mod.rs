@@ -12,6 +12,7 @@ mod membership;
 mod settings;
 mod signals;
 mod tokens;
+mod webhook;
 mod zone_check;
 mod zone_commands;
 mod zone_files;

@@ -7,6 +7,7 @@ mod policy;
 mod problem;
 mod spec;
 mod transfer;
+mod webhook;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use tandem_store::LeaseTimes;
 pub use policy::PolicyConfig;
 pub use problem::{ConfigError, Problem};
 pub use spec::Spec;
+pub use webhook::WebhookConfig;
 
 /// A `tandem.toml` in which every key stands with its default and its meaning.
 pub const TEMPLATE: &str = include_str!("template.toml");
@@ -48,6 +50,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// How long registrations live.
     pub leases: LeaseTimes,
+    /// Where changes are sent.
+    pub webhooks: Vec<WebhookConfig>,
     /// Name servers for names outside our zones; empty: those of the system.
     pub name_servers: Vec<SocketAddr>,
     /// Where metrics are served; none: nowhere.
@@ -245,6 +249,7 @@ impl Default for Config {
                 connections_per_network: 128,
             },
             leases: LeaseTimes::default(),
+            webhooks: Vec::new(),
             name_servers: Vec::new(),
             metrics: None,
             log: LogConfig { format: LogFormat::Text, level: "info".into(), queries: 0 },

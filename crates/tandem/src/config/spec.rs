@@ -14,6 +14,7 @@ use super::access::{LimitSpec, RegistrationSpec};
 use super::lease::{self, LeaseSpec};
 use super::policy;
 use super::transfer::{self, SecondarySpec, TransferSpec, TsigSpec};
+use super::webhook::{self, WebhookSpec};
 use super::{CertificateFiles, Config, GeneratedZone, LogFormat, Problem, Store};
 
 /// The file format's version.
@@ -50,6 +51,7 @@ pub struct Spec {
     dns: DnsSpec,
     api: ApiSpec,
     leases: LeaseSpec,
+    webhook: Vec<WebhookSpec>,
     resolver: ResolverSpec,
     metrics: MetricsSpec,
     log: LogSpec,
@@ -235,6 +237,7 @@ impl Spec {
         }
 
         lease::check_into(self.leases, &mut config.leases, faults);
+        webhook::check_into(self.webhook, folder, &mut config.webhooks, faults);
 
         if let Some(list) = self.resolver.name_servers {
             config.name_servers =

@@ -20,6 +20,9 @@ const MAX_SECRET_FILE: u64 = 4096;
 /// Mode bits of a secret file that must not be set: others may do nothing, the group may not write.
 const FORBIDDEN_MODE: u32 = 0o027;
 
+/// How a key is made.
+const MAKE: &str = "make one with `tandem tsig new`";
+
 /// How "every zone" is written.
 const EVERY_ZONE: &str = "*";
 
@@ -73,7 +76,7 @@ pub(super) fn check_into(
             Some(text) => faults.check(Some(text), |text| parse_algorithm(&text)),
             None => Some(TsigAlgorithm::HmacSha256),
         };
-        let secret = faults.check(Some(spec.secret_file), |file| read_secret(&folder.join(file)));
+        let secret = faults.check(Some(spec.secret_file), |file| read_secret(&folder.join(file), MAKE));
         if let (Some(name), Some(algorithm), Some(secret)) = (name, algorithm, secret) {
             config.keys.extend(TsigKey::new(name, algorithm, &secret));
         }
@@ -139,12 +142,10 @@ fn parse_network(text: &str) -> Result<Network, String> {
         .ok_or_else(|| format!("`{text}` is not a network: write 192.0.2.0/24, 2001:db8::/32 or one address"))
 }
 
-/// The secret in a file of base64, which others must not be able to read.
-fn read_secret(file: &Path) -> Result<Vec<u8>, String> {
+/// The secret in a file of base64, which others must not be able to read; `make` says how to make one.
+pub(super) fn read_secret(file: &Path, make: &str) -> Result<Vec<u8>, String> {
     let shown = file.display();
-    let cannot = |error: std::io::Error| {
-        format!("the secret in {shown} cannot be read ({error}): make one with `tandem tsig new`")
-    };
+    let cannot = |error: std::io::Error| format!("the secret in {shown} cannot be read ({error}): {make}");
     let metadata = fs::metadata(file).map_err(cannot)?;
     if !metadata.is_file() {
         return Err(format!("{shown} is not a plain file"));
@@ -156,10 +157,7 @@ fn read_secret(file: &Path) -> Result<Vec<u8>, String> {
     File::open(file).and_then(|file| file.take(MAX_SECRET_FILE).read_to_string(&mut text)).map_err(cannot)?;
     let secret = STANDARD.decode(text.trim()).map_err(|_| format!("{shown} does not hold a secret in base64"))?;
     if secret.len() < LEAST_SECRET {
-        return Err(format!(
-            "the secret in {shown} has {} octets, fewer than {LEAST_SECRET}: make one with `tandem tsig new`",
-            secret.len()
-        ));
+        return Err(format!("the secret in {shown} has {} octets, fewer than {LEAST_SECRET}: {make}", secret.len()));
     }
     Ok(secret)
 }
