@@ -270,6 +270,10 @@ fn right(service: &Service, node: &str, rotating: &str) -> Vec<(Request, &'stati
         (Request::new("GET", "/v1/nodes/debug.ostn.test", admin, None), &[200]),
         (Request::new("GET", "/v1/nodes/lab.ostn.test/records", Some(node), None), &[200]),
         (Request::new("GET", "/v1/nodes?limit=3", Some(node), None), &[200]),
+        (Request::new("POST", "/v1/nodes/lab.ostn.test/renew", Some(node), None), &[200]),
+        (Request::new("POST", "/v1/nodes/lab.ostn.test/drain", Some(node), Some(r#"{"reason":"x"}"#)), &[200]),
+        (Request::new("POST", "/v1/nodes/lab.ostn.test/restore", Some(node), None), &[200]),
+        (Request::new("GET", "/v1/audit?limit=3", admin, None), &[200]),
         (Request::new("POST", "/v1/tokens", admin, Some(token)), &[201]),
         (Request::new("GET", "/v1/tokens?limit=5", admin, None), &[200]),
         (
