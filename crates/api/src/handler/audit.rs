@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
 use tandem_model::DomainName;
-use tandem_store::Scope;
 use tandem_store::backend::{AuditEntry, JournalKind};
+use tandem_store::{Right, Scope};
 
 use super::{JSON, json, with_header};
 use crate::page::Page;
@@ -38,6 +38,7 @@ pub(crate) async fn list(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    caller.demand_right(Right::Read)?;
     demand_accepts(&headers, JSON)?;
     let mut page = Page::filtered(LIST, &uri, Some("domain"))?;
     let domain = match page.filter.as_deref().map(DomainName::parse) {

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http_body::Frame;
+use tandem_store::Right;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -61,10 +62,11 @@ const MAX_CHANGES: usize = 200;
 )]
 pub(crate) async fn get(
     State(api): State<Arc<Api>>,
-    _caller: Caller,
+    caller: Caller,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    caller.demand_right(Right::Read)?;
     let query = query(&uri, &["after", "wait"])?;
     let wants_events =
         headers.contains_key(header::ACCEPT) && accepts(&headers, EVENT_STREAM) && !accepts_all(&headers);
