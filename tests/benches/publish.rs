@@ -2,7 +2,8 @@
 //!
 //! Starts the real service in a temporary folder and has 1, then 64 writers PUT nodes over connections that they keep.
 //! Beside the rate it prints what one `fdatasync` costs in the same folder, and the service's CPU time for each PUT: that
-//! is the figure to trust on a noisy machine. `-- --writers 64 --seconds 10 --nodes 100000` change the run.
+//! is the figure to trust on a noisy machine. `-- --sizes 1000,100000,1000000` measures with so many nodes imported first,
+//! `--writers 64 --seconds 10` change the run, `--json FILE` writes the figures down for `benches/plot.py`.
 #![expect(clippy::print_stdout, reason = "a benchmark reports on stdout")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
 
@@ -21,46 +22,79 @@ struct Plan {
     writers: Vec<usize>,
     seconds: u64,
     /// Nodes registered before measuring: the cost must not depend on it.
-    nodes: u64,
+    sizes: Vec<u64>,
+    json: Option<String>,
 }
+
+/// Lines of one import.
+const IMPORT: u64 = 50_000;
 
 fn main() {
     let plan = plan();
-    let service = Service::start();
-    println!("fdatasync of 4 KiB, median: {:.2} ms", fdatasync_ms(&service.data_dir()));
-    let next = Arc::new(AtomicU64::new(0));
-    if plan.nodes > 0 {
-        let began = Instant::now();
-        run(&service, 64, &next, &|done| done >= plan.nodes);
-        println!("{} nodes registered first, in {:.1} s", plan.nodes, began.elapsed().as_secs_f64());
+    let mut rows = Vec::new();
+    println!(
+        "| nodes | writers | PUTs | PUTs/s | fdatasync ms | median ms | p99 ms | CPU ms a PUT | RSS MiB |\n\
+         |--|--|--|--|--|--|--|--|--|"
+    );
+    for size in &plan.sizes {
+        let service = Service::start();
+        let next = Arc::new(AtomicU64::new(0));
+        import(&service, &next, *size);
+        for writers in &plan.writers {
+            rows.push(measure(&service, &next, *size, *writers, plan.seconds));
+        }
     }
-    println!("| writers | PUTs | PUTs/s | median ms | p99 ms | CPU ms a PUT | RSS MiB |\n|--|--|--|--|--|--|--|");
-    for writers in &plan.writers {
-        let (cpu, began) = (cpu_seconds(service.pid()), Instant::now());
-        let end = began + Duration::from_secs(plan.seconds);
-        let mut times = run(&service, *writers, &next, &|_| Instant::now() >= end);
-        let (elapsed, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds(service.pid()) - cpu);
-        times.sort_unstable();
-        let count = times.len();
-        let at = |share: usize| times[(count * share / 100).min(count - 1)].as_secs_f64() * 1e3;
-        println!(
-            "| {writers} | {count} | {:.0} | {:.2} | {:.2} | {:.3} | {:.0} |",
-            count as f64 / elapsed,
-            at(50),
-            at(99),
-            cpu * 1e3 / count as f64,
-            resident_mib(service.pid())
-        );
+    if let Some(file) = plan.json {
+        std::fs::write(file, format!("[\n  {}\n]\n", rows.join(",\n  "))).unwrap();
     }
+}
+
+/// Registers nodes up to `size` at once.
+fn import(service: &Service, next: &AtomicU64, size: u64) {
+    let (address, token) = (service.api_url().trim_start_matches("http://").to_owned(), service.admin_token());
+    let mut connection = BufReader::new(TcpStream::connect(&address).unwrap());
+    while next.load(Ordering::Relaxed) < size {
+        let begin = next.fetch_add(IMPORT, Ordering::Relaxed);
+        let lines: Vec<String> = (begin..size.min(begin + IMPORT))
+            .map(|number| format!(r#"{{"domain":"{}",{}"#, domain(number), &document(number)[1..]))
+            .collect();
+        let head = "POST /v1/import HTTP/1.1\r\nContent-Type: application/x-ndjson\r\n";
+        send(&mut connection, &address, &token, head, &lines.join("\n"));
+    }
+    next.store(size, Ordering::Relaxed);
+}
+
+/// Has `writers` PUT for some seconds; prints a row, and gives it as JSON.
+fn measure(service: &Service, next: &AtomicU64, size: u64, writers: usize, seconds: u64) -> String {
+    let sync = fdatasync_ms(&service.data_dir());
+    let (cpu, began) = (cpu_seconds(service.pid()), Instant::now());
+    let end = began + Duration::from_secs(seconds);
+    let mut times = run(service, writers, next, &|_| Instant::now() >= end);
+    let (elapsed, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds(service.pid()) - cpu);
+    let sync = (sync + fdatasync_ms(&service.data_dir())) / 2.0;
+    times.sort_unstable();
+    let count = times.len();
+    let at = |share: usize| times[(count * share / 100).min(count - 1)].as_secs_f64() * 1e3;
+    let (rate, each, rss) = (count as f64 / elapsed, cpu * 1e3 / count as f64, resident_mib(service.pid()));
+    let (median, p99) = (at(50), at(99));
+    println!(
+        "| {size} | {writers} | {count} | {rate:.0} | {sync:.2} | {median:.2} | {p99:.2} | {each:.3} | {rss:.0} |"
+    );
+    format!(
+        r#"{{"nodes": {size}, "writers": {writers}, "puts_a_second": {rate:.0}, "fdatasync_ms": {sync:.3}, "median_ms": {median:.3}, "p99_ms": {p99:.3}, "cpu_ms": {each:.4}, "rss_mib": {rss:.0}}}"#
+    )
 }
 
 fn plan() -> Plan {
     let args: Vec<String> = std::env::args().collect();
-    let value = |flag: &str| args.iter().position(|arg| arg == flag).map(|at| args[at + 1].parse::<u64>().unwrap());
+    let value = |flag: &str| args.iter().position(|arg| arg == flag).map(|at| args[at + 1].clone());
+    let numbers = |text: String| text.split(',').map(|number| number.parse::<u64>().unwrap()).collect::<Vec<_>>();
+    let writers = value("--writers").map_or_else(|| vec![1, 64], numbers);
     Plan {
-        writers: value("--writers").map_or_else(|| vec![1, 64], |count| vec![usize::try_from(count).unwrap()]),
-        seconds: value("--seconds").unwrap_or(5),
-        nodes: value("--nodes").unwrap_or(0),
+        writers: writers.into_iter().map(|count| usize::try_from(count).unwrap()).collect(),
+        seconds: value("--seconds").map_or(5, |seconds| seconds.parse().unwrap()),
+        sizes: value("--sizes").map_or_else(|| vec![0], numbers),
+        json: value("--json"),
     }
 }
 
@@ -90,18 +124,28 @@ fn run(service: &Service, writers: usize, next: &AtomicU64, enough: &(dyn Fn(u64
     times.into_inner().unwrap()
 }
 
+fn domain(number: u64) -> String {
+    format!("n{number}.ostn.test")
+}
+
+fn document(number: u64) -> String {
+    let (domain, ip) = (domain(number), format!("10.{}.{}.{}", number >> 16 & 255, number >> 8 & 255, number & 255));
+    let v6 = format!("2001:db8:{:x}::{:x}", number >> 16, number & 0xffff);
+    format!(
+        r#"{{"targets":[{{"host":"sip1.{domain}","port":5061,"addresses":["{ip}","{v6}"]}},{{"host":"sip2.{domain}","port":5061,"priority":20,"addresses":["{ip}","{v6}"]}}],"keys":[{{"holder":"node","sha256":"{number:064x}"}}],"numbers":[{{"e164":"+88{number:010}"}}]}}"#
+    )
+}
+
 fn put(connection: &mut BufReader<TcpStream>, address: &str, token: &str, number: u64) {
-    let domain = format!("n{number}.ostn.test");
-    let ip = format!("10.{}.{}.{}", number >> 16 & 255, number >> 8 & 255, number & 255);
-    let body = format!(
-        r#"{{"targets":[{{"host":"sip1.{domain}","port":5061,"addresses":["{ip}","2001:db8::{:x}"]}},{{"host":"sip2.{domain}","port":5061,"priority":20,"addresses":["{ip}"]}}],"keys":[{{"holder":"node","sha256":"{number:064x}"}}],"numbers":[{{"e164":"+88{number:010}"}}]}}"#,
-        number & 0xffff
-    );
-    let request = format!(
-        "PUT /v1/nodes/{domain} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
+    let head = format!("PUT /v1/nodes/{} HTTP/1.1\r\nContent-Type: application/json\r\n", domain(number));
+    send(connection, address, token, &head, &document(number));
+}
+
+/// Sends a request whose first fields are `head`, and reads the answer, which must be good.
+fn send(connection: &mut BufReader<TcpStream>, address: &str, token: &str, head: &str, body: &str) {
+    let length = body.len();
+    let request =
+        format!("{head}Host: {address}\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{body}");
     connection.get_mut().write_all(request.as_bytes()).unwrap();
     let mut line = String::new();
     connection.read_line(&mut line).unwrap();

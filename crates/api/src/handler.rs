@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod change;
 pub(crate) mod health;
+pub(crate) mod import;
 pub(crate) mod invitation;
 pub(crate) mod key;
 pub(crate) mod life;

@@ -81,7 +81,7 @@ pub(crate) async fn begin(
     headers: &HeaderMap,
     asker: Asker<'_>,
     path: &str,
-    body: &Value,
+    body: &Value<'_>,
 ) -> Result<Begun, Problem> {
     let Some(text) = read(headers)? else { return Ok(Begun::First(First { api: Arc::clone(api), key: None })) };
     let (account, secret) = match asker {
@@ -233,18 +233,18 @@ fn digest(parts: &[&[u8]]) -> [u8; 32] {
 }
 
 /// SHA-256 over the body's canonical form: the order of members and white space do not count (API-34).
-fn fingerprint(body: &Value) -> [u8; 32] {
+fn fingerprint(body: &Value<'_>) -> [u8; 32] {
     digest(&[canonical(body).to_string().as_bytes()])
 }
 
 /// The body with its members in order.
-fn canonical(body: &Value) -> serde_json::Value {
+fn canonical(body: &Value<'_>) -> serde_json::Value {
     match body {
         Value::Null => serde_json::Value::Null,
         Value::Bool(value) => (*value).into(),
         Value::Whole(value) => (*value).into(),
         Value::Other(value) => serde_json::Value::Number(value.clone()),
-        Value::Text(text) => text.as_str().into(),
+        Value::Text(text) => (**text).into(),
         Value::List(items) => items.iter().map(canonical).collect(),
         Value::Object(members) => {
             let mut sorted: Vec<_> = members.iter().collect();

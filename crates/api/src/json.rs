@@ -3,16 +3,20 @@
 //! `serde_json` keeps the last of two members with one name; [`parse`] refuses them (API-3), and nesting beyond
 //! [`MAX_NESTING`] (API-5). What the members mean is for the reader of the tree: `v1::document`.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// Most objects and lists inside one another (API-5).
 pub(crate) const MAX_NESTING: usize = 16;
+/// Members of an object that are compared one by one; more of them are hashed, so that many cost no more each.
+const FEW: usize = 16;
 
-/// One JSON value; the members of an object in the order of the text.
+/// One JSON value; the members of an object in the order of the text. Strings without escapes are those of the text.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value {
+pub(crate) enum Value<'a> {
     /// `null`.
     Null,
     /// `true`, `false`.
@@ -22,14 +26,14 @@ pub(crate) enum Value {
     /// Any other number.
     Other(serde_json::Number),
     /// A string.
-    Text(String),
+    Text(Cow<'a, str>),
     /// A list.
     List(Vec<Self>),
     /// An object; names are unique.
-    Object(Vec<(String, Self)>),
+    Object(Vec<(Cow<'a, str>, Self)>),
 }
 
-impl Value {
+impl Value<'_> {
     /// What it is, for a sentence: "found a list".
     pub(crate) fn kind(&self) -> String {
         match self {
@@ -49,7 +53,7 @@ impl Value {
 /// # Errors
 ///
 /// What is wrong, with line and column: not JSON, a member twice, or nested too deep.
-pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
+pub(crate) fn parse(text: &[u8]) -> Result<Value<'_>, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let value = Level(0).deserialize(&mut reader)?;
     reader.end()?;
@@ -70,49 +74,53 @@ impl Level {
 }
 
 impl<'de> DeserializeSeed<'de> for Level {
-    type Value = Value;
+    type Value = Value<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Level {
-    type Value = Value;
+    type Value = Value<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
+    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+    fn visit_bool<E>(self, value: bool) -> Result<Value<'de>, E> {
         Ok(Value::Bool(value))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+    fn visit_u64<E>(self, value: u64) -> Result<Value<'de>, E> {
         Ok(Value::Whole(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+    fn visit_i64<E>(self, value: i64) -> Result<Value<'de>, E> {
         Ok(u64::try_from(value).map_or_else(|_| Value::Other(value.into()), Value::Whole))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+    fn visit_f64<E>(self, value: f64) -> Result<Value<'de>, E> {
         Ok(serde_json::Number::from_f64(value).map_or(Value::Null, Value::Other))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::Text(value.into()))
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Borrowed(value)))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::Text(value))
+    fn visit_str<E>(self, value: &str) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Owned(value.into())))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+    fn visit_string<E>(self, value: String) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Owned(value)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value<'de>, A::Error> {
         let inner = self.deeper()?;
         let mut list = Vec::new();
         while let Some(item) = items.next_element_seed(inner)? {
@@ -121,18 +129,51 @@ impl<'de> Visitor<'de> for Level {
         Ok(Value::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value<'de>, A::Error> {
         let inner = self.deeper()?;
-        let mut object: Vec<(String, Value)> = Vec::new();
-        let mut seen = std::collections::HashSet::new();
-        while let Some(name) = members.next_key::<String>()? {
-            if !seen.insert(name.clone()) {
+        let mut object: Vec<(Cow<'de, str>, Value<'de>)> = Vec::with_capacity(4);
+        let mut seen = HashSet::new();
+        while let Some(Name(name)) = members.next_key::<Name<'de>>()? {
+            let is_twice = if object.len() < FEW {
+                object.iter().any(|(known, _)| *known == name)
+            } else {
+                if seen.is_empty() {
+                    seen.extend(object.iter().map(|(known, _)| known.clone()));
+                }
+                !seen.insert(name.clone())
+            };
+            if is_twice {
                 // API-3: which of the two was meant is not for us to guess.
                 return Err(de::Error::custom(format_args!("the member {name:?} is given twice in one object")));
             }
             object.push((name, members.next_value_seed(inner)?));
         }
         Ok(Value::Object(object))
+    }
+}
+
+/// A member's name, borrowed from the text where it has no escapes.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> de::Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Name<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a member's name")
+            }
+
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Borrowed(name)))
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Owned(name.into())))
+            }
+        }
+        deserializer.deserialize_str(Reader)
     }
 }
 
@@ -147,6 +188,14 @@ mod tests {
             assert!(error.contains("\"a\" is given twice") && error.contains("line 1"), "{text}: {error}");
         }
         assert!(parse(br#"{"a":{"a":1},"b":{"a":2}}"#).is_ok(), "one name in two objects");
+        for count in [FEW, FEW + 1, FEW + 9] {
+            let many: Vec<_> = (0..count).map(|index| format!(r#""m{index}":0"#)).collect();
+            assert!(parse(format!("{{{}}}", many.join(",")).as_bytes()).is_ok(), "{count}");
+            for twice in ["m0".to_owned(), format!("m{}", count - 1)] {
+                let text = format!(r#"{{{},"{twice}":1}}"#, many.join(","));
+                assert!(parse(text.as_bytes()).is_err(), "{count} {twice}");
+            }
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod idempotency;
 mod json;
 mod leftover;
 mod limit;
+mod lines;
 mod openapi;
 mod page;
 mod precondition;

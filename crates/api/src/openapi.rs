@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use crate::handler::{audit, change, health, invitation, key, life, node, registration, reload, token, zone};
+use crate::handler::{audit, change, health, import, invitation, key, life, node, registration, reload, token, zone};
 use crate::problem::{Kind, PROBLEM_JSON, ProblemBody, TYPE_PREFIX};
 
 /// The description as JSON text; made once.
@@ -26,13 +26,13 @@ pub fn text() -> &'static str {
         title = "Tandem",
         version = "1",
         description = "The directory of a SIP federation: nodes publish themselves, DNS shows them.\n\nLimits: a body \
-            has at most 65536 octets and nests 16 deep; a node has at most 8 targets with 8 addresses each, 100 \
+            has at most 65536 octets, an import 64 MiB, and nests 16 deep; a node has at most 8 targets with 8 addresses each, 100 \
             numbers, 4 keys and 16 sources; a page has at most 200 entries; a problem lists at most 50 errors. Unknown \
             members and query parameters are refused. Refusals are `application/problem+json` (RFC 9457).",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     paths(
-        node::put, node::get, node::delete, node::records, node::list, key::document, key::reset,
+        node::put, node::get, node::delete, node::records, node::list, import::import, key::document, key::reset,
         life::renew, life::drain, life::suspend, life::compromised, life::restore, life::approve, life::reject, change::get, audit::list,
         zone::list, zone::export, reload::reload,
         token::post,
@@ -105,6 +105,7 @@ fn problems(operation: &str) -> Vec<Kind> {
             PreconditionRequired,
         ],
         "listNodes" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
+        "importNodes" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooSlow, TooLarge, UnsupportedType],
         "listAudit" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "followChanges" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooOld],
         "createToken" | "createInvitation" => &[
@@ -236,6 +237,14 @@ fn example(operation: &str, status: &str) -> Option<Value> {
         }
         ("resetNodeKey", "200") => reset,
         ("listNodes", "200") => json!({"nodes": [registration]}),
+        ("importNodes", "200") => json!({
+            "dry_run": false, "lines": 4, "complete": true, "created": 2, "replaced": 0, "unchanged": 1,
+            "refused": [{
+                "line": 3, "domain": "other.ostn.test",
+                "errors": [{"detail": "the number is claimed by the node debug.ostn.test", "pointer": "#/numbers/0"}]
+            }],
+            "serial": 12
+        }),
         ("followChanges", "200") => json!({
             "changes": [{
                 "id": 12, "kind": "change-state", "time": "2026-01-31T12:00:00Z", "domain": "debug.ostn.test",

@@ -280,6 +280,11 @@ pub(crate) async fn optional_json_body(headers: &HeaderMap, body: Body) -> Resul
     }
 }
 
+/// Whether a body is of the type `wanted`, which is JSON of some form.
+pub(crate) fn media_type_is(headers: &HeaderMap, wanted: &str) -> bool {
+    is_json(content_type(headers), wanted)
+}
+
 /// Whether a media type is JSON in UTF-8, the one encoding that JSON has between systems (RFC 8259 8.1).
 fn is_json(media: &str, wanted: &str) -> bool {
     let mut parts = media.split(';').map(str::trim);
@@ -314,7 +319,7 @@ async fn read(mut body: Body) -> Result<Bytes, Problem> {
 /// # Errors
 ///
 /// 400 with line and column.
-pub(crate) fn parse_json(body: &[u8]) -> Result<crate::json::Value, Problem> {
+pub(crate) fn parse_json(body: &[u8]) -> Result<crate::json::Value<'_>, Problem> {
     crate::json::parse(body)
         .map_err(|error| Problem::new(Kind::Malformed, format!("The body is not JSON as it must be: {error}")))
 }

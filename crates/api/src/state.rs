@@ -69,6 +69,8 @@ pub(crate) struct Api {
     pub(crate) running: Running,
     /// Held by publications that take more of their token's share.
     pub(crate) growing: Growing,
+    /// Held by the one import that runs.
+    pub(crate) importing: Mutex<()>,
     /// Whether requests come over TLS.
     pub(crate) secure: bool,
     /// The URL that callers use, when it is configured.
@@ -93,6 +95,7 @@ impl Api {
             registration,
             running: Running::default(),
             growing: Growing::default(),
+            importing: Mutex::new(()),
             secure: own_url.starts_with("https:"),
             public_url,
             own_url,

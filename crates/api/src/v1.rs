@@ -5,6 +5,7 @@ pub(crate) mod answer;
 pub(crate) mod audit;
 pub(crate) mod change;
 pub(crate) mod document;
+pub(crate) mod import;
 pub(crate) mod invitation;
 pub(crate) mod life;
 pub(crate) mod reader;

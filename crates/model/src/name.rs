@@ -53,18 +53,30 @@ impl DomainName {
     ///
     /// [`InvalidName`] when a label or the whole breaks a rule.
     pub fn from_labels<'a>(labels: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, InvalidName> {
-        let mut wire = Vec::with_capacity(64);
+        let mut wire = [0; MAX_WIRE_LEN];
+        // The root's octet is there already.
+        let mut len = 0;
+        let mut is_too_long = false;
         for label in labels {
-            push_label(&mut wire, label)?;
+            check_label(label)?;
+            let end = len + 1 + label.len();
+            // Later labels may be wrong in a way that is easier to understand.
+            is_too_long |= end >= MAX_WIRE_LEN;
+            if !is_too_long {
+                wire[len] = u8::try_from(label.len()).map_err(|_| InvalidName::LabelTooLong)?;
+                for (to, from) in wire[len + 1..end].iter_mut().zip(label) {
+                    *to = from.to_ascii_lowercase();
+                }
+                len = end;
+            }
         }
-        if wire.is_empty() {
-            return Err(InvalidName::Empty);
-        }
-        wire.push(0);
-        if wire.len() > MAX_WIRE_LEN {
+        if is_too_long {
             return Err(InvalidName::TooLong);
         }
-        Ok(Self(wire.into()))
+        if len == 0 {
+            return Err(InvalidName::Empty);
+        }
+        Ok(Self(wire[..=len].into()))
     }
 
     /// Takes a name in uncompressed wire form, as a DNS message or a packed node holds it; folds case.
@@ -163,7 +175,7 @@ impl DomainName {
     }
 }
 
-fn push_label(wire: &mut Vec<u8>, label: &[u8]) -> Result<(), InvalidName> {
+fn check_label(label: &[u8]) -> Result<(), InvalidName> {
     if label.is_empty() {
         return Err(InvalidName::EmptyLabel);
     }
@@ -179,9 +191,6 @@ fn push_label(wire: &mut Vec<u8>, label: &[u8]) -> Result<(), InvalidName> {
     if label.starts_with(b"-") || label.ends_with(b"-") {
         return Err(InvalidName::Hyphen);
     }
-    #[expect(clippy::cast_possible_truncation, reason = "at most MAX_LABEL_LEN")]
-    wire.push(label.len() as u8);
-    wire.extend(label.iter().map(u8::to_ascii_lowercase));
     Ok(())
 }
 
@@ -218,7 +227,7 @@ impl fmt::Display for DomainName {
             if index > 0 {
                 f.write_str(".")?;
             }
-            f.write_str(std::str::from_utf8(label).expect("labels are ASCII: push_label checks each octet"))?;
+            f.write_str(std::str::from_utf8(label).expect("labels are ASCII: check_label looks at each octet"))?;
         }
         Ok(())
     }

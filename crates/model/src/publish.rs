@@ -3,7 +3,7 @@
 //! The same chain (NAPTR → SRV → addresses, TLSA) stands at the node's own name when that lies in a zone we serve, and
 //! below the peers zone always; its numbers stand in the ENUM zone. Start at [`records`].
 
-use crate::name::{DomainName, InvalidName};
+use crate::name::{DomainName, InvalidName, MAX_WIRE_LEN};
 use crate::node::{Node, NumberClaim, Target};
 use crate::record::{Naptr, OwnerName, Record, RecordData, Srv, Tlsa};
 
@@ -65,6 +65,50 @@ pub fn records(node: &Node, places: &Places<'_>) -> Result<Vec<Record>, RecordSe
     }
     check_sizes(&records)?;
     Ok(records)
+}
+
+/// What [`records`] would refuse, mostly without making a record: names far from every limit need no closer look.
+///
+/// # Errors
+///
+/// As [`records`].
+pub fn check(node: &Node, places: &Places<'_>) -> Result<(), RecordSetError> {
+    if is_small(node, places) { Ok(()) } else { records(node, places).map(drop) }
+}
+
+/// Whether names and answers stay below their limits even if every name stood below the longest suffix.
+fn is_small(node: &Node, places: &Places<'_>) -> bool {
+    // Labels in front of a name: `_sips._tcp` or `_65535._tcp`, each with its length octet.
+    const SERVICE: usize = 12;
+    // Header, question without its name; one record without its data, its owner compressed (RFC 1035 4.1).
+    const FIXED: usize = 16;
+    const RECORD: usize = 12;
+    let suffix = [places.peers_zone, places.policy_zone].into_iter().flatten().map(|apex| apex.as_wire().len()).max();
+    let suffix = suffix.unwrap_or(0);
+    let domain = node.domain().as_wire().len();
+    let host = node.targets().iter().map(|target| target.host.as_wire().len()).max().unwrap_or(0);
+    let owner = domain.max(host) + suffix + SERVICE;
+    let srv = node.targets().len() * (RECORD + 6 + host + suffix);
+    // ORDER, PREFERENCE, the three strings and the name of the service.
+    let naptr = RECORD + 16 + owner;
+    let addresses = node.targets().iter().map(|target| target.addresses.len()).max().unwrap_or(0) * (RECORD + 16);
+    let keys = node.keys.len() * (RECORD + 35);
+    if owner > MAX_WIRE_LEN || FIXED + owner + srv.max(naptr).max(addresses).max(keys) > MAX_ANSWER {
+        return false;
+    }
+    let Some(apex) = places.number_zone else { return true };
+    node.numbers.iter().all(|claim| {
+        let (digits, uri) = match claim {
+            NumberClaim::Number { number, uri } => (number.digits(), uri.as_ref().map(|uri| uri.to_string().len())),
+            NumberClaim::Block(block) => (block.digits(), None),
+        };
+        let count = digits.as_slice().len();
+        // `!^(.*)$!sip:\1@` has as many octets as `!^.*$!sip:+` with four digits and `@`: 16.
+        let regexp = uri.map_or(16 + count + domain, |uri| uri + 8);
+        // A wildcard's label, and one of two octets for each digit.
+        let owner = 2 + 2 * count + apex.as_wire().len();
+        owner <= MAX_WIRE_LEN && regexp <= 255 && FIXED + owner + RECORD + 16 + regexp <= MAX_ANSWER
+    })
 }
 
 /// The NAPTR that maps a claim's numbers to a URI at `domain` (RFC 6116 3.4; ENUM-71 to ENUM-75): terminal, in the
@@ -316,6 +360,47 @@ mod tests {
                 "_sips._tcp.example.org.policy.ostn.test. 60 IN SRV 10 0 5061 sip.provider.example.",
             ]
         );
+    }
+
+    proptest::proptest! {
+        /// The quick look never lets a node pass that the records themselves would not.
+        #[test]
+        fn check_agrees_with_the_records(
+            labels in proptest::collection::vec(1..=63_usize, 1..5),
+            hosts in proptest::collection::vec((1..=63_usize, 0..=8_u8), 1..8),
+            keys in 0..=4_u8,
+            numbers in proptest::collection::vec((1..=15_usize, 0..=120_usize), 0..4),
+            apex in proptest::collection::vec(1..=63_usize, 1..4),
+            own_zone: bool,
+        ) {
+            let dotted = |labels: &[usize]| labels.iter().map(|len| "a".repeat(*len)).collect::<Vec<_>>().join(".");
+            let Ok(domain) = DomainName::parse(&dotted(&labels)) else { return Ok(()) };
+            let mut targets = Vec::new();
+            for (index, (len, addresses)) in hosts.iter().enumerate() {
+                let label = format!("{index}{}", "h".repeat(len - 1));
+                let Ok(host) = domain.prefixed(&[&label]) else { return Ok(()) };
+                let mut target = target("x.test", &[]);
+                target.host = host;
+                target.addresses = (0..*addresses).map(|i| std::net::Ipv4Addr::new(192, 0, 2, i + 1).into()).collect();
+                targets.push(target);
+            }
+            let mut parts = NodeParts::new(domain.clone(), targets);
+            parts.keys = (0..keys).map(|key| KeyPin { holder: KeyHolder::Node, sha256: [key; 32] }).collect();
+            for (index, (digits, user)) in numbers.iter().enumerate() {
+                let digits = format!("+{}{}", index + 1, "5".repeat(digits - 1));
+                let number = E164Number::parse(&digits).unwrap();
+                let uri = (*user > 0).then(|| format!("sip:{}@{domain}", "u".repeat(*user)));
+                let uri = uri.and_then(|uri| crate::uri::SipUri::parse(&uri).ok());
+                parts.numbers.push(NumberClaim::Number { number, uri });
+            }
+            parts.numbers.push(NumberClaim::Block(NumberBlock::parse("+999").unwrap()));
+            let Ok(node) = Node::new(parts) else { return Ok(()) };
+            let Ok(peers) = DomainName::parse(&dotted(&apex)) else { return Ok(()) };
+            let policy = DomainName::parse(&format!("p.{}", dotted(&apex[1..]))).unwrap_or_else(|_| name("p"));
+            let places =
+                Places { own_zone, peers_zone: Some(&peers), policy_zone: Some(&policy), number_zone: Some(&peers) };
+            proptest::prop_assert_eq!(check(&node, &places), records(&node, &places).map(drop));
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::conditions::{Clock, Conditions};
 use crate::error::{DeregisterError, DirectoryError, OpenError, ReadError, RegisterError, ReloadError};
 use crate::health::Health;
 use crate::identity::{Claim, Signature};
+use crate::import::{ImportRehearsal, Imported};
 use crate::journal::Keeping;
 use crate::keyring::Keyring;
 use crate::lease::Leases;
@@ -292,6 +293,59 @@ impl Directory {
         Ok((effect, records))
     }
 
+    /// Registers nodes, at most [`MAX_IMPORT`](crate::MAX_IMPORT), or replaces what is registered at their domains, in one
+    /// commit. Those that do not fit are left out. The request is made at once, so that several may wait in order; the
+    /// answer comes when the others are durable. DNS shows them after [`settle`](Self::settle), or seconds later.
+    ///
+    /// # Errors
+    ///
+    /// [`DirectoryError`]; nothing changed, except that after `Timeout` the change may yet happen.
+    pub fn import(
+        &self,
+        nodes: Vec<Node>,
+        by: &Actor,
+    ) -> impl Future<Output = Result<Imported, DirectoryError>> + Send + use<> {
+        let by = by.clone();
+        let sent = self.inner.send(|answer| Command::Import { nodes, by, answer });
+        async move { await_answer(COMMIT_WAIT, sent?).await }
+    }
+
+    /// Waits until DNS shows all that was registered before.
+    ///
+    /// # Errors
+    ///
+    /// [`DirectoryError`]: all of it is durable, and DNS shows it as soon as it can.
+    pub async fn settle(&self) -> Result<(), DirectoryError> {
+        let (answer, answered) = oneshot::channel();
+        self.inner.sender().send(Command::Settle { answer }).await.map_err(|_| DirectoryError::ShuttingDown)?;
+        answered.await.map_err(|_| writer_ended())
+    }
+
+    /// An import that is only looked at, for [`rehearse_import`](Self::rehearse_import).
+    #[must_use]
+    pub fn begin_rehearsal(&self) -> ImportRehearsal {
+        let held = self.inner.held.read().unwrap_or_else(PoisonError::into_inner).clone();
+        ImportRehearsal::new(&self.live.load(), held)
+    }
+
+    /// What [`import`](Self::import) would do with `nodes` after the chunks that `rehearsal` has seen. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`DirectoryError`] when the store cannot be read.
+    pub async fn rehearse_import(
+        &self,
+        mut rehearsal: ImportRehearsal,
+        nodes: Vec<Node>,
+    ) -> Result<(ImportRehearsal, Vec<Result<Effect, Vec<Conflict>>>), DirectoryError> {
+        let read = move |backend: &dyn Backend| {
+            let outcomes = rehearsal
+                .take(&nodes, |domain| backend.node(domain).map_err(|error| DirectoryError::Storage(Box::new(error))));
+            Ok(outcomes.map(|outcomes| (rehearsal, outcomes)))
+        };
+        self.inner.read(read).await.map_err(|ReadError(error)| DirectoryError::Storage(error))?
+    }
+
     /// Withdraws the registration of `domain`.
     ///
     /// # Errors
@@ -442,12 +496,7 @@ impl Inner {
         limit: Duration,
         command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Command,
     ) -> Result<T, E> {
-        let answered = self.send(command)?;
-        match timeout(limit, answered).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(writer_ended().into()),
-            Err(_) => Err(DirectoryError::Timeout.into()),
-        }
+        await_answer(limit, self.send(command)?).await
     }
 
     /// [`ask`](Self::ask) for those who may block, inside or outside a runtime.
@@ -474,6 +523,18 @@ impl Inner {
         let backend = Arc::clone(&self.backend);
         let answer = tokio::task::spawn_blocking(move || ask(&*backend)).await;
         Ok(answer.map_err(|error| ReadError(Box::new(error)))??)
+    }
+}
+
+/// Waits for the writer's answer, at most `limit`.
+async fn await_answer<T, E: From<DirectoryError>>(
+    limit: Duration,
+    answered: oneshot::Receiver<Result<T, E>>,
+) -> Result<T, E> {
+    match timeout(limit, answered).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(writer_ended().into()),
+        Err(_) => Err(DirectoryError::Timeout.into()),
     }
 }
 

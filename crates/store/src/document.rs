@@ -57,8 +57,8 @@ mod v1 {
         #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
         numbers: Vec<NumberEntry<'a>>,
         ttl: u32,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        keys: Vec<KeyEntry>,
+        #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+        keys: Vec<KeyEntry<'a>>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         sources: Vec<String>,
         #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
@@ -92,9 +92,10 @@ mod v1 {
 
     #[derive(Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct KeyEntry {
+    struct KeyEntry<'a> {
         holder: Holder,
-        sha256: String,
+        #[serde(borrow)]
+        sha256: Cow<'a, str>,
     }
 
     #[derive(Serialize, Deserialize)]
@@ -190,13 +191,13 @@ mod v1 {
         }
     }
 
-    impl KeyEntry {
+    impl KeyEntry<'_> {
         fn from_pin(pin: &KeyPin) -> Self {
             let holder = match pin.holder {
                 KeyHolder::Node => Holder::Node,
                 KeyHolder::Authority => Holder::Authority,
             };
-            Self { holder, sha256: pin.sha256.iter().map(|octet| format!("{octet:02x}")).collect() }
+            Self { holder, sha256: to_hex(&pin.sha256).into() }
         }
 
         fn into_pin(self) -> Result<KeyPin, DocumentError> {
@@ -207,6 +208,11 @@ mod v1 {
             let sha256 = from_hex(&self.sha256).ok_or_else(|| DocumentError::member("keys", "not 64 hex digits"))?;
             Ok(KeyPin { holder, sha256 })
         }
+    }
+
+    fn to_hex(octets: &[u8; 32]) -> String {
+        let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value & 0xf)]);
+        octets.iter().flat_map(|octet| [digit(octet >> 4), digit(*octet)]).collect()
     }
 
     fn from_hex(text: &str) -> Option<[u8; 32]> {

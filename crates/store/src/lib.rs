@@ -13,6 +13,7 @@ pub mod error;
 mod health;
 mod history;
 pub mod identity;
+pub mod import;
 pub mod invitation;
 mod journal;
 mod keep;
@@ -37,6 +38,7 @@ pub use error::{
     ResetKeyError,
 };
 pub use identity::{KeyError, Signature};
+pub use import::{ImportRehearsal, Imported, MAX_IMPORT};
 pub use invitation::{InvitationCode, InvitationInfo, NewInvitation};
 pub use keep::{KEPT_FOR, Keep, Seal};
 pub use lease::{Lease, LeaseTimes};

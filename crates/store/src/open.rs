@@ -1,19 +1,25 @@
 //! From a store to what is served: loading every registration over the static zones.
 
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use tandem_model::Serial;
 use tandem_zone::master::StaticZone;
-use tandem_zone::{BuildError, Change, Live, Settings, Zones};
+use tandem_zone::{BuildError, Draft, Live, ReadyNode, Settings, Zones};
 
-use crate::backend::{Backend, Batch, StoredInvitation, StoredToken, ZoneState};
+use crate::backend::{Backend, BackendError, Batch, StoredInvitation, StoredToken, ZoneState};
 use crate::error::OpenError;
 use crate::lease::{LeaseTimes, Leases};
-use crate::state::{NodeState, shown};
+use crate::state::shown;
 use crate::{history, serial};
 
-/// Registrations laid over the zones at a time: bounds the memory that loading takes.
-const CHUNK: usize = 4096;
+/// Registrations handed on at a time.
+const CHUNK: usize = 512;
+/// Chunks that are ready ahead of the one being put in place: bounds the memory that loading takes.
+const CHUNKS_AHEAD: usize = 8;
+/// Time between two lines about how far loading has come.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
 /// Any serial: the zones get theirs from the store before anybody sees them.
 const WHILE_LOADING: Serial = Serial::new(1);
 
@@ -41,28 +47,9 @@ pub(crate) fn load(
     let failed = |error| OpenError::from_backend(place, error);
     let loaded = backend.load().map_err(failed)?;
     let offers = serial::offers(&settings, &statics);
-    let mut zones = Zones::new(settings, statics, WHILE_LOADING).map_err(OpenError::Zones)?;
-    let mut held = zones.without_nodes();
+    let zones = Zones::new(settings, statics, WHILE_LOADING).map_err(OpenError::Zones)?;
     let mut leases = Leases::new(times, now);
-    let mut chunk = Vec::with_capacity(CHUNK);
-    backend
-        .load_nodes(&mut |registered| {
-            let (node, standing) = (registered.node, registered.standing);
-            leases.load(node.domain(), standing.state, standing.since, standing.lease_until, times.lease_of(&node));
-            match standing.state {
-                NodeState::Active => chunk.push(Change::Put(Box::new(node))),
-                state => match shown(&node, state) {
-                    Some(shown) => chunk.push(Change::Put(Box::new(shown.into_owned()))),
-                    None => held = held.with(&[Change::Put(Box::new(node))], WHILE_LOADING),
-                },
-            }
-            if chunk.len() == CHUNK {
-                zones = zones.with(&chunk, WHILE_LOADING);
-                chunk.clear();
-            }
-        })
-        .map_err(failed)?;
-    zones = zones.with(&chunk, WHILE_LOADING);
+    let (zones, held) = load_nodes(backend, zones, &mut leases).map_err(failed)?;
     leases.loaded();
 
     let plan = serial::plan(loaded.serial, &loaded.zones, &offers, zones.node_count() > 0);
@@ -92,6 +79,44 @@ pub(crate) fn load(
     );
     let (serial, states, tokens, invitations) = (plan.serial, plan.states, loaded.tokens, loaded.invitations);
     Ok(Opened { live: history.into_live(), held, leases, serial, states, tokens, invitations })
+}
+
+/// Lays every registration over `zones`, and those that no zone shows over a version of their own. One thread reads and
+/// decodes while another puts nodes into their places.
+fn load_nodes(backend: &dyn Backend, zones: Zones, leases: &mut Leases) -> Result<(Zones, Zones), BackendError> {
+    let mut held = Draft::loading(zones.without_nodes());
+    let mut draft = Draft::loading(zones);
+    let mut said = Instant::now();
+    std::thread::scope(|scope| {
+        let (ready, nodes) = mpsc::sync_channel::<Vec<(ReadyNode, bool)>>(CHUNKS_AHEAD);
+        let reader = scope.spawn(move || {
+            let mut chunk = Vec::with_capacity(CHUNK);
+            let read = backend.load_nodes(&mut |registered| {
+                let (node, standing) = (&registered.node, &registered.standing);
+                let lease = leases.times.lease_of(node);
+                leases.load(node.domain(), standing.state, standing.since, standing.lease_until, lease);
+                let shown = shown(node, standing.state);
+                chunk.push((ReadyNode::new(shown.as_deref().unwrap_or(node)), shown.is_some()));
+                if chunk.len() == CHUNK {
+                    // Whoever takes them ends after this thread only.
+                    let _ = ready.send(std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK)));
+                }
+            });
+            let _ = ready.send(chunk);
+            read
+        });
+        for chunk in nodes {
+            for (node, is_shown) in &chunk {
+                if *is_shown { draft.load(node) } else { held.load(node) }
+            }
+            if said.elapsed() >= PROGRESS_PAUSE {
+                said = Instant::now();
+                tracing::info!(nodes = draft.zones().node_count(), "loading");
+            }
+        }
+        reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    Ok((draft.finish(), held.finish()))
 }
 
 /// Whether every registration fits zones that have changed since it was made.

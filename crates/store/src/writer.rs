@@ -5,15 +5,16 @@
 //! in the batch is told. Start at [`Writer::run`]; what moves a registration through its states is in `life`.
 
 pub(crate) mod credential;
+mod import;
 mod life;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tandem_model::{DomainName, Node, Serial};
 use tandem_zone::master::StaticZone;
-use tandem_zone::{Change, Conflict, Live, Zones};
+use tandem_zone::{Change, Conflict, Draft, Live, Zones};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::credential::CredentialCommand;
@@ -23,6 +24,7 @@ use crate::directory::{Effect, Precondition, Receipt, Registered, ReloadReport};
 use crate::error::{ActError, DeregisterError, DirectoryError, RegisterError, ReloadError, RenewError, ResetKeyError};
 use crate::health::Health;
 use crate::identity::{Claim, Signature};
+use crate::import::Imported;
 use crate::journal::Keeping;
 use crate::keyring::Keyring;
 use crate::lease::{Due, Lease, Leases};
@@ -33,6 +35,9 @@ use crate::token::Actor;
 
 /// Most changes in one commit: enough that the disk's sync is no longer what costs, few enough to keep a batch short.
 const MAX_BATCH: usize = 64;
+/// Longest time that an import's nodes are durable but not published: each version that is published costs copies of
+/// most of the index, because an import's nodes lie all over it.
+const MAX_UNPUBLISHED: Duration = Duration::from_secs(2);
 
 type Answer<T, E> = oneshot::Sender<Result<T, E>>;
 
@@ -43,6 +48,10 @@ pub(crate) enum Command {
     Register { request: Box<RegisterRequest>, answer: Answer<Receipt, RegisterError> },
     /// Withdraw a node.
     Deregister { domain: DomainName, must: Precondition, by: Actor, answer: Answer<Receipt, DeregisterError> },
+    /// Register many nodes, in one commit; they are published when the import pauses.
+    Import { nodes: Vec<Node>, by: Actor, answer: Answer<Imported, DirectoryError> },
+    /// Publish all that is durable.
+    Settle { answer: oneshot::Sender<()> },
     /// Bring back a node that lost its lease.
     Return { domain: DomainName, by: String, answer: Answer<Lease, RenewError> },
     /// Do what a person wants done to a node.
@@ -131,6 +140,9 @@ struct Staged {
     /// What time moved.
     due: Vec<Due>,
     replies: Vec<Reply>,
+    /// Changes of an import that are durable and not published; then there are no others.
+    imported: Option<Draft>,
+    begun: Instant,
 }
 
 /// What a change does to a lease, once it is durable.
@@ -152,7 +164,8 @@ impl<B: Backend + ?Sized> Writer<B> {
             let mut next = Some(first);
             while let Some(command) = next {
                 staged = self.handle(command, staged, &mut commands);
-                next = if staged.replies.len() < MAX_BATCH { commands.try_recv().ok() } else { None };
+                let is_late = staged.imported.is_some() && staged.begun.elapsed() >= MAX_UNPUBLISHED;
+                next = if staged.replies.len() < MAX_BATCH && !is_late { commands.try_recv().ok() } else { None };
             }
             // The caller has been told.
             let _ = self.finish(staged);
@@ -189,11 +202,19 @@ impl<B: Backend + ?Sized> Writer<B> {
             leases: Vec::new(),
             due: Vec::new(),
             replies: Vec::new(),
+            imported: None,
+            begun: Instant::now(),
         }
     }
 
     /// Decides a change; what is no change of a node is done by itself, after those staged.
     fn handle(&mut self, command: Command, mut staged: Staged, commands: &mut mpsc::Receiver<Command>) -> Staged {
+        // Changes of both kinds are never in one version: one kind may yet fail, the other is durable.
+        let is_import = matches!(command, Command::Import { .. });
+        if if is_import { !staged.replies.is_empty() } else { staged.imported.is_some() } {
+            let _ = self.finish(staged);
+            staged = self.begin();
+        }
         match command {
             // Nobody waits for the answer any more, and nothing was promised.
             Command::Register { answer, .. } if answer.is_closed() => staged,
@@ -209,6 +230,17 @@ impl<B: Backend + ?Sized> Writer<B> {
                 let result = self.give_back(&mut staged, &domain, by);
                 staged.replies.push(reply(answer, result));
                 staged
+            }
+            Command::Import { answer, .. } if answer.is_closed() => staged,
+            Command::Import { nodes, by, answer } => {
+                let (staged, result) = self.import(staged, nodes, &by);
+                let _ = answer.send(result);
+                staged
+            }
+            Command::Settle { answer } => {
+                let _ = self.finish(staged);
+                let _ = answer.send(());
+                self.begin()
             }
             Command::Walk { answer } => {
                 // A failure concerns each of them alone.
@@ -267,6 +299,8 @@ impl<B: Backend + ?Sized> Writer<B> {
     fn current(&self, staged: &Staged, domain: &DomainName) -> Result<Option<Registered>, DirectoryError> {
         match staged.nodes.get(domain) {
             Some(pending) => Ok(pending.clone()),
+            // Every registration is in one of the two.
+            None if !staged.zones.has_node(domain) && !staged.held.has_node(domain) => Ok(None),
             None => self.backend.node(domain).map_err(|error| storage(&Arc::new(error))),
         }
     }
@@ -354,7 +388,9 @@ impl<B: Backend + ?Sized> Writer<B> {
     /// Makes what is staged durable, publishes it, and answers.
     fn finish(&mut self, staged: Staged) -> Result<(), Arc<BackendError>> {
         let mut failure = None;
-        if !staged.steps.is_empty() {
+        if let Some(draft) = staged.imported {
+            self.publish(draft.finish());
+        } else if !staged.steps.is_empty() {
             let touched = touched(&self.live.load(), &staged.zones, staged.serial);
             match self.commit(staged.serial, staged.time, staged.steps, touched) {
                 Ok(()) => {
@@ -408,24 +444,30 @@ impl<B: Backend + ?Sized> Writer<B> {
         answers: Vec<StoredAnswer>,
     ) -> Result<(), BackendError> {
         let batch = Batch { after: Some(self.serial), serial, time, steps, touched, answers };
+        self.commit_batch(&batch)?;
+        for Step { serial, by, act, .. } in &batch.steps {
+            tracing::info!(serial, kind = act.kind().as_str(), subject = act.subject(), by, "changed");
+        }
+        Ok(())
+    }
+
+    /// [`commit`](Self::commit) without a line in the log for each step.
+    fn commit_batch(&mut self, batch: &Batch) -> Result<(), BackendError> {
         let begin = Instant::now();
-        let result = self.backend.commit(&batch);
+        let result = self.backend.commit(batch);
         self.counters.committed(begin.elapsed(), result.is_ok());
         self.health.learn(result.is_ok());
         if let Err(error) = result {
             tracing::error!(error = %chain(&error), steps = batch.steps.len(), "nothing was written");
             return Err(error);
         }
-        self.serial = serial;
-        for (apex, serial) in batch.touched {
-            if let Some(state) = self.states.iter_mut().find(|state| state.apex == apex) {
-                state.serial = serial;
+        self.serial = batch.serial;
+        for (apex, serial) in &batch.touched {
+            if let Some(state) = self.states.iter_mut().find(|state| state.apex == *apex) {
+                state.serial = *serial;
             }
         }
-        for Step { serial, by, act, .. } in &batch.steps {
-            self.counters.changed(act.kind());
-            tracing::info!(serial, kind = act.kind().as_str(), subject = act.subject(), by, "changed");
-        }
+        batch.steps.iter().for_each(|step| self.counters.changed(step.act.kind()));
         Ok(())
     }
 
@@ -467,9 +509,12 @@ impl<B: Backend + ?Sized> Writer<B> {
 /// one taken.
 fn touched(before: &Zones, after: &Zones, last: u64) -> Vec<(DomainName, u64)> {
     let pairs = before.iter().zip(after.iter()).filter(|(before, after)| before.serial() != after.serial());
-    // A SOA has the low 32 bits of a serial at, or not far below, the last one.
-    let whole = |soa: Serial| last - u64::from(serial::soa_serial(last).value().wrapping_sub(soa.value()));
-    pairs.map(|(_, after)| (after.apex().clone(), whole(after.serial()))).collect()
+    pairs.map(|(_, after)| (after.apex().clone(), whole(after.serial(), last))).collect()
+}
+
+/// A SOA's serial in 64 bits: it has the low 32 bits of a serial at, or not far below, the last one.
+fn whole(soa: Serial, last: u64) -> u64 {
+    last - u64::from(serial::soa_serial(last).value().wrapping_sub(soa.value()))
 }
 
 /// Everything that stands in the way of registering `node`: what is served, and what is held for nodes that no zone shows.

@@ -6,11 +6,12 @@
 use tandem_model::publish::RecordSetError;
 use tandem_model::{DomainName, Node, Serial};
 
+use crate::draft::Draft;
 use crate::lookup::{Lookup, registered_name};
 use crate::name::QueryName;
 use crate::packed::{HostView, NodeView, PackedNode, SERVICE};
 use crate::rrset::{NodeAt, RrType};
-use crate::zones::{Change, View, Zone, Zones};
+use crate::zones::{View, Zone, Zones, is_above_hash};
 
 /// What stands in the way of a node, and which part of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,21 +94,30 @@ impl Zones {
     /// A node that is published already at the same domain never conflicts with itself.
     #[must_use]
     pub fn check(&self, node: &Node) -> Vec<Conflict> {
-        let base = self.with(&[Change::Remove(node.domain().clone())], Serial::new(0));
+        if !self.has_node(node.domain()) {
+            return self.pack_checked(node, true).err().unwrap_or_default();
+        }
+        let mut base = Draft::new(self);
+        base.remove(node.domain(), Serial::new(0));
+        base.zones().pack_checked(node, false).err().unwrap_or_default()
+    }
+
+    /// Packs a node that nothing stands in the way of; its domain is free in this version. `is_new` says whether nobody had
+    /// it before.
+    pub(crate) fn pack_checked(&self, node: &Node, is_new: bool) -> Result<PackedNode, Vec<Conflict>> {
         let mut found = Vec::new();
         // Only who comes new: what is registered already can be renewed.
-        let domain = QueryName::of(node.domain());
-        let is_new = self.node_at(&domain, 0).is_none();
-        if let Some(label) = reserved_label(&domain).filter(|_| is_new) {
+        if let Some(label) = reserved_label(&QueryName::of(node.domain())).filter(|_| is_new) {
             found.push(Conflict { part: Part::Domain, kind: ConflictKind::ReservedLabel(label) });
         }
-        if let Err(error) = base.records(node) {
-            found.push(Conflict { part: Part::Domain, kind: ConflictKind::RecordSet(error) });
+        if let Err(error) = self.check_records(node) {
             // What cannot be packed cannot be checked further.
-            return found;
+            found.push(Conflict { part: Part::Domain, kind: ConflictKind::RecordSet(error) });
+            return Err(found);
         }
-        found.extend(base.check_packed(PackedNode::pack(node).view()));
-        found
+        let packed = PackedNode::pack(node);
+        found.extend(self.check_packed(packed.view()));
+        if found.is_empty() { Ok(packed) } else { Err(found) }
     }
 
     /// [`check`](Self::check) for a node that is packed already; it may be in this version itself.
@@ -121,8 +131,8 @@ impl Zones {
     /// it: then one node's withdrawal could keep everybody's zones from being loaded.
     #[must_use]
     pub fn collisions_of(&self, node: &Node) -> Vec<Conflict> {
-        match self.records(node) {
-            Ok(_) => self.collisions(PackedNode::pack(node).view()),
+        match self.check_records(node) {
+            Ok(()) => self.collisions(PackedNode::pack(node).view()),
             Err(error) => vec![Conflict { part: Part::Domain, kind: ConflictKind::RecordSet(error) }],
         }
     }
@@ -184,6 +194,9 @@ impl Zones {
     fn check_names(&self, zone: &Zone, at: &NodeAt<'_>, refuse: &mut impl FnMut(Part, ConflictKind)) {
         let node = at.node;
         let domain = at.owner(&[]);
+        if self.is_untouched(zone, node, &domain) {
+            return;
+        }
         let mut kinds = vec![RrType::NAPTR];
         if at.shows_hosts() && node.hosts().any(|host| host.own && host.name.is_empty()) {
             kinds.extend([RrType::A, RrType::AAAA]);
@@ -218,6 +231,20 @@ impl Zones {
                 refuse(Part::TargetHost(index), kind);
             }
         }
+    }
+
+    /// Whether `zone` has nothing at or below `domain`, where it shows `node`: no static record, no delegation or DNAME, no other
+    /// zone's apex and no other node. Then no name of the node can be taken. Most nodes are so.
+    fn is_untouched(&self, zone: &Zone, node: NodeView<'_>, domain: &QueryName) -> bool {
+        let Some((_, apex)) = self.zone_at(domain).filter(|(holder, _)| holder.apex() == zone.apex()) else {
+            return false;
+        };
+        // A static name that exists below would make this one exist too (RFC 4592 2.2.2).
+        zone.statics.statics.get(domain, 0).is_none()
+            && !is_delegated(zone, domain, apex)
+            && !is_redirected(zone, domain, apex)
+            && !self.has_apex_below(domain)
+            && !is_above_hash(&self.above_peers, node.domain())
     }
 
     /// Why `owner` cannot get records of these types in `zone` from a node.

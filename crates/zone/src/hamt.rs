@@ -122,9 +122,35 @@ impl<V: Keyed> Hamt<V> {
         Some(Walk { hash, depth: 0, at: Stop::Branch(self.root.as_deref()?) })
     }
 
+    /// The value with this hash for which `is_key` holds, to be changed; its key must stay.
+    pub(crate) fn get_mut(&mut self, hash: u64, is_key: impl Fn(&V) -> bool) -> Option<&mut V> {
+        // Looking first keeps a miss from copying the path.
+        self.get(hash, &is_key)?;
+        let mut branch = Arc::make_mut(self.root.as_mut()?);
+        let mut depth = 0;
+        loop {
+            if depth == MAX_DEPTH {
+                return branch.slots.iter_mut().find_map(|slot| match slot {
+                    Slot::Leaf(value) if is_key(value) => Some(value),
+                    Slot::Leaf(_) | Slot::Branch(_) => None,
+                });
+            }
+            let at = branch.find(hash, depth).ok()?;
+            match &mut branch.slots[at] {
+                Slot::Leaf(value) => return is_key(value).then_some(value),
+                Slot::Branch(next) => branch = Arc::make_mut(next),
+            }
+            depth += 1;
+        }
+    }
+
     /// Puts `value` in; gives back the one with the same key that was there.
     pub(crate) fn insert(&mut self, value: V) -> Option<V> {
-        let hash = value.key_hash();
+        self.insert_hashed(value.key_hash(), value)
+    }
+
+    /// [`insert`](Self::insert) for a caller who knows the hash already.
+    pub(crate) fn insert_hashed(&mut self, hash: u64, value: V) -> Option<V> {
         let root = self.root.get_or_insert_with(|| Arc::new(Branch { bitmap: 0, slots: Vec::new() }));
         let old = Arc::make_mut(root).insert(hash, 0, value);
         self.len += usize::from(old.is_none());

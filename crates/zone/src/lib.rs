@@ -7,6 +7,7 @@ mod additional;
 mod ahead;
 mod conflict;
 pub mod diff;
+pub mod draft;
 mod hamt;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod harness;
@@ -31,6 +32,7 @@ pub mod zones;
 pub use additional::{Owner, Target};
 pub use conflict::{Conflict, ConflictKind, Part};
 pub use diff::{Difference, RecordChange};
+pub use draft::{Draft, ReadyNode};
 pub use history::{History, PastStep};
 pub use live::{Live, MAX_VERSIONS, Reader};
 pub use lookup::Lookup;

@@ -14,6 +14,9 @@ use crate::zones::{Changed, Zones};
 /// How many versions before the current one are kept: secondaries that are further behind transfer the whole zone. Versions
 /// share all but what changed between them, a few KiB.
 pub const MAX_VERSIONS: usize = 4096;
+/// How many changes the versions kept may be made of: an import changes thousands of nodes at a time, and each of them
+/// keeps some KiB of the version before it. Secondaries that miss more transfer the whole zone.
+const MAX_CHANGES: usize = 16 << 10;
 
 /// The current [`Zones`], shared by one writer and any number of readers. Readers never wait for the writer.
 #[derive(Debug, Clone)]
@@ -32,6 +35,8 @@ struct Past {
 #[derive(Debug, Default)]
 struct PastState {
     versions: VecDeque<Arc<Zones>>,
+    /// How many changes lead from the oldest of them to the current one.
+    changes: usize,
     count: u64,
     listeners: Vec<Listener>,
 }
@@ -54,8 +59,9 @@ impl Live {
 
     /// Begins with `zones`, and the versions before it, oldest first.
     pub(crate) fn with_past(zones: Zones, versions: VecDeque<Arc<Zones>>) -> Self {
-        let past =
-            Past { state: Mutex::new(PastState { versions, ..PastState::default() }), published: Condvar::new() };
+        let changes = versions.iter().skip(1).map(|version| version.changed.len()).sum::<usize>() + zones.changed.len();
+        let state = PastState { versions, changes, ..PastState::default() };
+        let past = Past { state: Mutex::new(state), published: Condvar::new() };
         Self { current: Arc::new(ArcSwap::from_pointee(zones)), past: Arc::new(past) }
     }
 
@@ -73,20 +79,30 @@ impl Live {
 
     /// Makes `zones` what every later [`load`](Self::load) gives. There is one caller at a time: the writer.
     pub fn publish(&self, zones: Zones) {
+        let mut dropped = Vec::new();
         let mut past = self.past();
-        if matches!(zones.changed, Changed::All) {
+        match &zones.changed {
             // No difference can be told across this step.
-            past.versions.clear();
-        } else {
-            if past.versions.len() == MAX_VERSIONS {
-                past.versions.pop_front();
+            Changed::All => {
+                dropped.extend(past.versions.drain(..));
+                past.changes = 0;
             }
-            past.versions.push_back(self.current.load_full());
+            Changed::Only { nodes, .. } => {
+                past.changes += nodes.len();
+                past.versions.push_back(self.current.load_full());
+            }
         }
         self.current.store(Arc::new(zones));
+        while past.versions.len() > MAX_VERSIONS || past.changes > MAX_CHANGES {
+            dropped.extend(past.versions.pop_front());
+            past.changes -= past.versions.front().map_or(past.changes, |oldest| oldest.changed.len());
+        }
         past.count += 1;
         past.listeners.retain(|Listener(call)| call());
+        drop(past);
         self.past.published.notify_all();
+        // Freed here, by the writer and after the lock, and not by a thread that answers questions.
+        drop(dropped);
     }
 
     /// Has `call` called after each publication from now on, until it returns `false`. It runs on the writer's thread: it

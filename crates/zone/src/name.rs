@@ -289,7 +289,7 @@ impl Key {
     }
 }
 
-/// The hash of a name in wire form, lower case.
+/// The hash of a name in wire form.
 pub(crate) fn hash_name(wire: &[u8]) -> u64 {
     QueryName::parse(wire).unwrap_or_default().hash(0)
 }

@@ -4,6 +4,7 @@
 //! zone shows all of them under its apex, the ENUM zone shows their numbers. So a change touches one packed value, the
 //! names above it, and the serials of the zones that show it, whatever the number of nodes.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,10 +12,11 @@ use tandem_model::publish::{self, Places, RecordSetError};
 use tandem_model::{DomainName, Node, Record, Serial};
 
 use crate::conflict::Conflict;
+use crate::draft::Draft;
 use crate::hamt::{Hamt, Keyed};
 use crate::index::Index;
 use crate::master::StaticZone;
-use crate::name::QueryName;
+use crate::name::{QueryName, hash_name};
 use crate::numbers::{Claim, Numbers};
 use crate::packed::PackedNode;
 use crate::rrset::{RrType, Rrset, Source};
@@ -91,6 +93,8 @@ struct Apexes {
     by_hash: Index,
     /// How many labels apexes have, each number once, the most first.
     depths: Vec<usize>,
+    /// The hashes of all names above an apex.
+    above: HashSet<u64>,
 }
 
 /// A name that has nodes below it, and how many.
@@ -121,8 +125,16 @@ pub enum Change {
 }
 
 impl Changed {
+    /// How many nodes it is known to be.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Only { nodes, .. } => nodes.len(),
+            Self::All => 0,
+        }
+    }
+
     /// In the nodes at `domains`.
-    fn nodes(domains: impl IntoIterator<Item = DomainName>) -> Self {
+    pub(crate) fn nodes(domains: impl IntoIterator<Item = DomainName>) -> Self {
         Self::Only { nodes: domains.into_iter().collect(), zones: Arc::default() }
     }
 }
@@ -175,6 +187,7 @@ impl Zones {
             let name = QueryName::of(zone.apex());
             places.push((name.hash(0), place));
             apexes.depths.push(name.label_count());
+            apexes.above.extend((1..name.label_count()).map(|above| name.hash(above)));
         }
         apexes.depths.sort_unstable_by(|a, b| b.cmp(a));
         apexes.depths.dedup();
@@ -200,17 +213,9 @@ impl Zones {
     /// [`check`](Self::check) against the version with all earlier changes.
     #[must_use]
     pub fn with(&self, changes: &[Change], serial: Serial) -> Self {
-        let mut next = self.clone();
-        let mut touched = vec![false; next.zones.len()];
-        for change in changes {
-            match change {
-                Change::Put(node) => next.put(&PackedNode::pack(node), &mut touched),
-                Change::Remove(domain) => next.remove(domain, &mut touched),
-            }
-        }
-        next.set_serials(|index, _| touched[index].then_some(serial));
-        next.changed = Changed::nodes(changes.iter().map(|change| change.domain().clone()));
-        next
+        let mut draft = Draft::new(self);
+        changes.iter().for_each(|change| draft.change(change, serial));
+        draft.finish()
     }
 
     /// The same version, made in several steps from the one that is published: those changed the nodes at `domains`.
@@ -300,15 +305,28 @@ impl Zones {
     ///
     /// [`RecordSetError`], as [`check`](Self::check) reports it too.
     pub fn records(&self, node: &Node) -> Result<Vec<Record>, RecordSetError> {
-        publish::records(
-            node,
-            &Places {
-                own_zone: self.zone_of(node.domain()).is_some_and(|zone| zone.view == View::Own),
-                peers_zone: self.settings.peers_zone.as_ref(),
-                policy_zone: self.settings.policy_zone.as_ref(),
-                number_zone: self.settings.number_zone.as_ref(),
-            },
-        )
+        publish::records(node, &self.places(node))
+    }
+
+    /// Whether [`records`](Self::records) would give them, without making them.
+    pub(crate) fn check_records(&self, node: &Node) -> Result<(), RecordSetError> {
+        publish::check(node, &self.places(node))
+    }
+
+    fn places(&self, node: &Node) -> Places<'_> {
+        Places {
+            own_zone: self.zone_of(node.domain()).is_some_and(|zone| zone.view == View::Own),
+            peers_zone: self.settings.peers_zone.as_ref(),
+            policy_zone: self.settings.policy_zone.as_ref(),
+            number_zone: self.settings.number_zone.as_ref(),
+        }
+    }
+
+    /// Whether a node is published at `domain`.
+    #[must_use]
+    pub fn has_node(&self, domain: &DomainName) -> bool {
+        let is_node = |node: &PackedNode| node.view().domain() == domain.as_wire();
+        self.nodes.get(hash_name(domain.as_wire()), is_node).is_some()
     }
 
     /// Why `zone` cannot be there: a DNAME of the zone above leads its names elsewhere (RFC 6672 2.4).
@@ -380,6 +398,11 @@ impl Zones {
         self.nodes.len() == 0
     }
 
+    /// Whether a zone's apex may lie below `name`.
+    pub(crate) fn has_apex_below(&self, name: &QueryName) -> bool {
+        self.apexes.above.contains(&name.hash(0))
+    }
+
     /// The peers zone's apex in wire form, if there is one.
     pub(crate) fn peers_apex(&self) -> Option<&DomainName> {
         self.settings.peers_zone.as_ref()
@@ -391,26 +414,25 @@ impl Zones {
     }
 
     pub(crate) fn put(&mut self, node: &PackedNode, touched: &mut [bool]) {
-        let before = self.nodes.insert(node.clone());
+        let name = QueryName::parse(node.view().domain()).expect("packed from a DomainName");
+        let before = self.nodes.insert_hashed(name.hash(0), node.clone());
         if let Some(before) = &before {
             self.remove_numbers(before);
+            self.touch(before, &name, touched);
         } else {
-            self.count_above(node, true);
+            self.count_above(&name, true);
         }
         Claim::all_of(node).for_each(|claim| self.numbers.insert(claim));
-        self.touch(node, touched);
-        if let Some(before) = before {
-            self.touch(&before, touched);
-        }
+        self.touch(node, &name, touched);
     }
 
     pub(crate) fn remove(&mut self, domain: &DomainName, touched: &mut [bool]) {
         let name = QueryName::of(domain);
         let removed = self.nodes.remove(name.hash(0), |node| node.view().domain() == name.as_wire());
         if let Some(node) = removed {
-            self.count_above(&node, false);
+            self.count_above(&name, false);
             self.remove_numbers(&node);
-            self.touch(&node, touched);
+            self.touch(&node, &name, touched);
         }
     }
 
@@ -420,17 +442,16 @@ impl Zones {
         }
     }
 
-    /// Counts `node` in, or out, at every name above it.
-    fn count_above(&mut self, node: &PackedNode, add: bool) {
-        let name = QueryName::parse(node.view().domain()).expect("packed from a DomainName");
-        let own_until = match self.zone_at(&name) {
+    /// Counts the node at `name` in, or out, at every name above it.
+    fn count_above(&mut self, name: &QueryName, add: bool) {
+        let own_until = match self.zone_at(name) {
             Some((zone, apex)) if zone.view == View::Own => apex,
             _ => 0,
         };
         for index in 1..name.label_count() {
-            change_count(&mut self.above_peers, &name, index, add);
+            change_count(&mut self.above_peers, name, index, add);
             if index < own_until {
-                change_count(&mut self.above, &name, index, add);
+                change_count(&mut self.above, name, index, add);
             }
         }
     }
@@ -441,13 +462,12 @@ impl Zones {
         self.zone_at(&name).is_some_and(|(holder, _)| holder.apex() == zone.apex())
     }
 
-    /// Marks the zones that show `node`.
-    fn touch(&self, node: &PackedNode, touched: &mut [bool]) {
-        let name = QueryName::parse(node.view().domain()).expect("packed from a DomainName");
-        let own = self.zone_at(&name).map(|(zone, _)| zone.apex());
+    /// Marks the zones that show `node`, whose domain is `name`.
+    fn touch(&self, node: &PackedNode, name: &QueryName, touched: &mut [bool]) {
+        let own = self.zone_at(name).map(|(zone, _)| std::ptr::from_ref(zone));
         for (index, zone) in self.zones.iter().enumerate() {
             touched[index] |= match zone.view {
-                View::Own => own == Some(zone.apex()),
+                View::Own => own == Some(std::ptr::from_ref(&**zone)),
                 View::Peers | View::Policy => true,
                 View::Numbers => node.view().claims().next().is_some(),
             };
@@ -483,20 +503,23 @@ fn find_overlaps(zones: &mut [Zone]) {
 fn change_count(above: &mut Hamt<Above>, name: &QueryName, index: usize, add: bool) {
     let (hash, suffix) = (name.hash(index), name.suffix(index));
     let is_name = |entry: &Above| *entry.name == *suffix;
-    let there = above.get(hash, is_name).cloned();
-    let count = there.as_ref().map_or(0, |entry| entry.count);
-    let count = if add { count + 1 } else { count.saturating_sub(1) };
-    if count == 0 {
-        above.remove(hash, is_name);
-    } else {
-        let name = there.map_or_else(|| suffix.into(), |entry| entry.name);
-        above.insert(Above { hash, name, count });
+    match above.get_mut(hash, is_name) {
+        Some(entry) if add => entry.count += 1,
+        Some(entry) if entry.count > 1 => entry.count -= 1,
+        Some(_) => _ = above.remove(hash, is_name),
+        None if add => _ = above.insert(Above { hash, name: suffix.into(), count: 1 }),
+        None => {}
     }
 }
 
 /// Whether `above` has suffix `index` of `name`.
 pub(crate) fn is_above(above: &Hamt<Above>, name: &QueryName, index: usize) -> bool {
     above.get(name.hash(index), |entry| *entry.name == *name.suffix(index)).is_some()
+}
+
+/// [`is_above`] for a registered name in wire form.
+pub(crate) fn is_above_hash(above: &Hamt<Above>, name: &[u8]) -> bool {
+    above.get(hash_name(name), |entry| *entry.name == *name).is_some()
 }
 
 impl Zone {

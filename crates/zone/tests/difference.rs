@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use support::{any_node, directory, name, rdatas, read, with_head};
 use tandem_model::publish::RECORDS_VERSION;
 use tandem_model::{DomainName, Node, NodeParts, NumberClaim, Serial, Target};
-use tandem_zone::{Change, Live, Settings, Zones};
+use tandem_zone::{Change, Draft, Live, Settings, Zones};
 
 type Line = (Vec<u8>, u16, u32, Vec<u8>);
 
@@ -79,6 +79,18 @@ proptest! {
     }
 }
 
+/// A node whose domain is its one host.
+fn node(host: &str) -> Node {
+    let target = Target {
+        host: name(host),
+        port: 5061.try_into().unwrap(),
+        priority: 1,
+        weight: 1,
+        addresses: vec!["192.0.2.1".parse().unwrap()],
+    };
+    Node::new(NodeParts::new(name(host), vec![target])).unwrap()
+}
+
 #[test]
 fn no_difference_where_none_can_be_told() {
     let live = Live::new(directory());
@@ -87,15 +99,7 @@ fn no_difference_where_none_can_be_told() {
     assert!(live.difference(&now, &apex, Serial::new(6), 10).is_none(), "never served");
     assert!(live.difference(&now, &name("other.test"), Serial::new(7), 10).is_none(), "no such zone");
     let put = |live: &Live, host: &str, serial: u32| {
-        let target = Target {
-            host: name(host),
-            port: 5061.try_into().unwrap(),
-            priority: 1,
-            weight: 1,
-            addresses: vec!["192.0.2.1".parse().unwrap()],
-        };
-        let node = Node::new(NodeParts::new(name(host), vec![target])).unwrap();
-        live.publish(live.load().with(&[Change::Put(Box::new(node))], Serial::new(serial)));
+        live.publish(live.load().with(&[Change::Put(Box::new(node(host)))], Serial::new(serial)));
     };
     put(&live, "a.ostn.test", 8);
     let middle = live.load();
@@ -114,6 +118,26 @@ fn no_difference_where_none_can_be_told() {
     assert_eq!(size(&live.load(), 9, 100), None, "other static records");
     put(&live, "c.ostn.test", 11);
     assert_eq!(size(&live.load(), 10, 100), Some(3), "and on from there");
+}
+
+/// Changes that become durable together become one version: its difference has all of them.
+#[test]
+fn a_draft_tells_every_change() {
+    let live = Live::new(directory());
+    let before = live.load();
+    let mut draft = Draft::new(&before);
+    for (serial, host) in [(8, "a.ostn.test"), (9, "b.ostn.test"), (10, "a.example")] {
+        draft.check_and_put(&node(host), Serial::new(serial)).unwrap();
+    }
+    draft.check_and_put(&node("x.a.ostn.test"), Serial::new(11)).unwrap();
+    assert!(draft.check_and_put(&node("ns1.ostn.test"), Serial::new(12)).is_err(), "static");
+    draft.remove(&name("x.a.ostn.test"), Serial::new(11));
+    live.publish(draft.finish());
+    let now = live.load();
+    let serial = |apex: &str| now.zone(&name(apex)).unwrap().serial().value();
+    assert_eq!((serial("ostn.test"), serial("peers.ostn.test"), serial("ostel.me")), (11, 11, 7));
+    let count = |apex: &str| live.difference(&now, &name(apex), Serial::new(7), 100).unwrap().2.added.len();
+    assert_eq!((count("ostn.test"), count("peers.ostn.test")), (6, 7));
 }
 
 #[test]

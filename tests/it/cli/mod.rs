@@ -4,6 +4,7 @@ mod client;
 mod durability;
 mod first_minutes;
 mod help;
+mod import;
 mod keys;
 mod life;
 mod limits;

@@ -45,7 +45,8 @@ pub(crate) async fn post(
     caller.demand_admin()?;
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
-    let body = parse_json(&json_body(&headers, body).await?)?;
+    let body = json_body(&headers, body).await?;
+    let body = parse_json(&body)?;
     let first = match idempotency::begin(&api, &headers, Asker::Token(&caller.0.token_id), LIST, &body).await? {
         Begun::First(first) => first,
         Begun::Again(answer) => return Ok(answer),
@@ -130,7 +131,8 @@ pub(crate) async fn redeem(
 ) -> Result<Response, Problem> {
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
-    let body = parse_json(&json_body(&headers, body).await?)?;
+    let body = json_body(&headers, body).await?;
+    let body = parse_json(&body)?;
     let code = read_code(&body).map_err(Problem::invalid)?;
     let first = match idempotency::begin(&api, &headers, Asker::Code(&code), REDEEM, &body).await? {
         Begun::First(first) => first,

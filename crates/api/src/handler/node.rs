@@ -1,13 +1,14 @@
 //! `/v1/nodes`: register, show, list and withdraw nodes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
-use tandem_model::{DomainName, Node, Record};
+use tandem_model::{DomainName, Node, Record, Target};
 use tandem_store::{Effect, NodeState, Precondition, ReadError, RegisterError, Registered, Right, Scope};
 use tandem_zone::{Conflict, ConflictKind};
 use tokio::task::JoinSet;
@@ -27,6 +28,10 @@ use crate::warning::warnings;
 
 /// The path of the list.
 const LIST: &str = "/v1/nodes";
+/// Lookups of one request at a time: half of all, so that an import leaves room for others.
+const LOOKUPS_EACH: usize = 16;
+/// Time after which one request begins no further lookup.
+const LOOKUPS_LIMIT: Duration = Duration::from_secs(20);
 
 /// Registers a node or replaces its registration; with `dry_run` only shows what that would do.
 ///
@@ -82,15 +87,15 @@ pub(crate) async fn put(
         Outcome::MatchFalse | Outcome::NoneMatchFalse => return Err(Problem::stale(current.map(etag))),
     }
 
-    let (body, signature) = if is_signed {
-        let (document, signature) = signed::open(&body, &domain.name, api.directory.now())?;
-        (parse_json(document.as_bytes())?, Some(signature))
-    } else {
-        (parse_json(&body)?, None)
+    let signed = match is_signed {
+        true => Some(signed::open(&body, &domain.name, api.directory.now())?),
+        false => None,
     };
+    let body = parse_json(signed.as_ref().map_or(&body[..], |(document, _)| document.as_bytes()))?;
     let mut normalised = domain.normalised;
     let (node, more) = read_node(domain.name, &body).map_err(Problem::invalid)?;
     normalised.extend(more);
+    let signature = signed.map(|(_, signature)| signature);
     let has_conditions = !conditions.is_empty();
     let must = if caller.is_admin() || node.numbers.is_empty() {
         conditions.into_precondition(current)
@@ -337,39 +342,71 @@ pub(super) async fn find(api: &Api, caller: &Caller, right: Right, domain: &Doma
 /// Asks DNS for hosts that nobody here publishes, unless this node has them already: a node that publishes itself
 /// again at boot must not depend on a lookup.
 async fn check_hosts(api: &Arc<Api>, caller: &Caller, node: &Node) -> Result<(), Problem> {
-    let zones = api.directory.live().load();
-    let mut foreign: Vec<_> = node
-        .targets()
-        .iter()
-        .enumerate()
-        .filter(|(_, target)| target.addresses.is_empty() && zones.zone_of(&target.host).is_none())
-        .collect();
-    if foreign.is_empty() {
-        return Ok(());
-    }
-    if let Some(registered) = api.directory.node(node.domain()).await? {
-        let known: HashSet<_> = registered.node.targets().iter().map(|target| &target.host).collect();
-        foreign.retain(|(_, target)| !known.contains(&target.host));
-    }
-    let mut asked = JoinSet::new();
-    for (index, target) in foreign {
-        let (api, host) = (Arc::clone(api), target.host.clone());
-        asked.spawn(async move { (index, api.hosts.fault(&host).await) });
-    }
-    // At most MAX_TARGETS questions, each with its own limit.
-    let mut answers = asked.join_all().await;
-    answers.sort_unstable_by_key(|(index, _)| *index);
-    let mut faults: Vec<_> = answers
-        .into_iter()
-        .filter_map(|(index, detail)| Some(Fault { detail: detail?, pointer: host_pointer(index).to_string() }))
-        .collect();
-    if faults.is_empty() {
-        return Ok(());
-    }
+    let Some((_, mut faults)) = host_faults(api, [node].into_iter()).await?.pop() else { return Ok(()) };
     // API-22: together with what the zones have against it.
+    let zones = api.directory.live().load();
     faults.extend(zones.check(node).iter().map(|conflict| conflict_fault(conflict, caller)));
     faults.truncate(MAX_FAULTS);
     Err(Problem::invalid(faults))
+}
+
+/// What DNS has against the target hosts of each of these nodes, by the node's index; those without a fault are left
+/// out. Each host is asked for once; the questions have a limit of their own, in time and number.
+pub(super) async fn host_faults(
+    api: &Arc<Api>,
+    nodes: impl Iterator<Item = &Node>,
+) -> Result<Vec<(usize, Vec<Fault>)>, Problem> {
+    let zones = api.directory.live().load();
+    let mut foreign: Vec<(DomainName, Vec<(usize, usize)>)> = Vec::new();
+    let mut places: HashMap<DomainName, usize> = HashMap::new();
+    for (at, node) in nodes.enumerate() {
+        let is_foreign = |target: &Target| target.addresses.is_empty() && zones.zone_of(&target.host).is_none();
+        if !node.targets().iter().any(is_foreign) {
+            continue;
+        }
+        let registered = api.directory.node(node.domain()).await?;
+        let known: HashSet<_> = registered.iter().flat_map(|r| r.node.targets()).map(|target| &target.host).collect();
+        for (index, target) in node.targets().iter().enumerate() {
+            if is_foreign(target) && !known.contains(&target.host) {
+                let place = *places.entry(target.host.clone()).or_insert_with(|| {
+                    foreign.push((target.host.clone(), Vec::new()));
+                    foreign.len() - 1
+                });
+                foreign[place].1.push((at, index));
+            }
+        }
+    }
+    let mut found: Vec<(usize, usize, String)> = Vec::new();
+    let begin = Instant::now();
+    let mut asked = JoinSet::new();
+    let mut waiting = foreign.into_iter();
+    loop {
+        while asked.len() < LOOKUPS_EACH
+            && let Some((host, users)) = waiting.next()
+        {
+            let api = Arc::clone(api);
+            let in_time = begin.elapsed() < LOOKUPS_LIMIT;
+            asked.spawn(async move {
+                let late = || Some(format!("the addresses of {host} could not be looked up in time: try again later"));
+                let fault = if in_time { api.hosts.fault(&host).await } else { late() };
+                (users, fault)
+            });
+        }
+        let Some(answer) = asked.join_next().await else { break };
+        let (users, detail) = answer.map_err(Problem::internal)?;
+        let Some(detail) = detail else { continue };
+        found.extend(users.into_iter().map(|(node, target)| (node, target, detail.clone())));
+    }
+    found.sort_unstable();
+    let mut faults: Vec<(usize, Vec<Fault>)> = Vec::new();
+    for (node, target, detail) in found {
+        let fault = Fault { detail, pointer: host_pointer(target).to_string() };
+        match faults.last_mut() {
+            Some((last, list)) if *last == node => list.push(fault),
+            _ => faults.push((node, vec![fault])),
+        }
+    }
+    Ok(faults)
 }
 
 /// Habit 7: what the store says becomes a status here.
@@ -408,7 +445,7 @@ const fn is_about_another_node(conflict: &Conflict) -> bool {
 }
 
 /// A conflict in words; another node's name only for those who may see that node (API-23).
-fn conflict_fault(conflict: &Conflict, caller: &Caller) -> Fault {
+pub(super) fn conflict_fault(conflict: &Conflict, caller: &Caller) -> Fault {
     let hidden = |node: &DomainName| !caller.0.scope.covers(node);
     let detail = match &conflict.kind {
         ConflictKind::OtherNode { name, node } if hidden(node) => {

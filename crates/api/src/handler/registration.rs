@@ -52,7 +52,8 @@ pub(crate) async fn post(
     };
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
-    let body = parse_json(&json_body(&headers, body).await?)?;
+    let body = json_body(&headers, body).await?;
+    let body = parse_json(&body)?;
     let first = match idempotency::begin(&api, &headers, Asker::Anybody, PATH, &body).await? {
         Begun::First(first) => first,
         Begun::Again(answer) => return Ok(answer),

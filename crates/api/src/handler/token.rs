@@ -111,7 +111,8 @@ pub(crate) async fn rotate(
     }
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
-    let body = parse_json(&json_body(&headers, body).await?)?;
+    let body = json_body(&headers, body).await?;
+    let body = parse_json(&body)?;
     let path = format!("{LIST}/{id}/rotate");
     let first = match idempotency::begin(&api, &headers, Asker::Token(own), &path, &body).await? {
         Begun::First(first) => first,

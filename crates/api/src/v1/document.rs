@@ -55,7 +55,7 @@ pub(crate) fn read_domain(text: &str) -> Result<(DomainName, Vec<Normalised>), V
 /// # Errors
 ///
 /// Every fault, at most 50.
-pub(crate) fn read_node(domain: DomainName, body: &Value) -> Result<(Node, Vec<Normalised>), Vec<Fault>> {
+pub(crate) fn read_node(domain: DomainName, body: &Value<'_>) -> Result<(Node, Vec<Normalised>), Vec<Fault>> {
     let mut reader = Reader::default();
     let draft = Draft::read(&mut reader, domain, body);
     let node = draft.and_then(|draft| draft.build(&mut reader));
@@ -82,7 +82,7 @@ struct Draft {
 }
 
 impl Draft {
-    fn read(reader: &mut Reader, domain: DomainName, body: &Value) -> Option<Self> {
+    fn read(reader: &mut Reader, domain: DomainName, body: &Value<'_>) -> Option<Self> {
         const KNOWN: [&str; 7] = ["targets", "numbers", "ttl", "keys", "sources", "contact", "lease_seconds"];
         let root = Pointer::root();
         let members = reader.object(body, &root, &KNOWN)?;
@@ -156,14 +156,14 @@ impl Draft {
                         | InvalidNode::ForeignAddresses(index)
                         | InvalidNode::AddressesDiffer(index) => target_places[index].member("addresses"),
                         InvalidNode::UnusableAddress(index, at) | InvalidNode::AddressTwice(index, at) => {
-                            address_places[index][at].clone()
+                            address_places[index][at]
                         }
-                        InvalidNode::TargetTwice(index) => target_places[index].clone(),
+                        InvalidNode::TargetTwice(index) => target_places[index],
                         InvalidNode::NumberUri(index) => number_places[index].member("uri"),
                         InvalidNode::NumberTwice(index) => number_places[index].member("e164"),
                         InvalidNode::BlocksOverlap(index) => number_places[index].member("block"),
-                        InvalidNode::KeyTwice(index) => key_places[index].clone(),
-                        InvalidNode::SourceTwice(index) => source_places[index].clone(),
+                        InvalidNode::KeyTwice(index) => key_places[index],
+                        InvalidNode::SourceTwice(index) => source_places[index],
                         InvalidNode::Ttl => Pointer::root().member("ttl"),
                         InvalidNode::Lease => Pointer::root().member("lease_seconds"),
                         InvalidNode::Contact => Pointer::root().member("contact"),
@@ -184,7 +184,7 @@ impl Draft {
     }
 }
 
-fn read_target(reader: &mut Reader, value: &Value, at: &Pointer) -> Option<(Target, Vec<Pointer>)> {
+fn read_target(reader: &mut Reader, value: &Value<'_>, at: &Pointer) -> Option<(Target, Vec<Pointer>)> {
     let members = reader.object(value, at, &["host", "port", "priority", "weight", "addresses"])?;
     let host = members
         .demand(reader, "host")
@@ -193,7 +193,7 @@ fn read_target(reader: &mut Reader, value: &Value, at: &Pointer) -> Option<(Targ
         .demand(reader, "port")
         .and_then(|(at, value)| reader.whole(value, &at, 1..=u64::from(u16::MAX)))
         .and_then(|port| u16::try_from(port).ok().and_then(NonZeroU16::new));
-    let mut rank = |name: &str, default: u16| match members.find(name) {
+    let mut rank = |name: &'static str, default: u16| match members.find(name) {
         None => Some(default),
         Some((at, value)) => {
             reader.whole(value, &at, 0..=u64::from(u16::MAX)).and_then(|rank| u16::try_from(rank).ok())
@@ -216,7 +216,7 @@ fn read_target(reader: &mut Reader, value: &Value, at: &Pointer) -> Option<(Targ
     Some((Target { host: host?, port: port?, priority: priority?, weight: weight?, addresses }, places))
 }
 
-fn read_claim(reader: &mut Reader, value: &Value, at: &Pointer) -> Option<NumberClaim> {
+fn read_claim(reader: &mut Reader, value: &Value<'_>, at: &Pointer) -> Option<NumberClaim> {
     let members = reader.object(value, at, &["e164", "uri", "block"])?;
     match (members.find("e164"), members.find("block")) {
         (Some((at, value)), None) => {
@@ -245,7 +245,7 @@ fn read_claim(reader: &mut Reader, value: &Value, at: &Pointer) -> Option<Number
     }
 }
 
-fn read_key(reader: &mut Reader, value: &Value, at: &Pointer) -> Option<KeyPin> {
+fn read_key(reader: &mut Reader, value: &Value<'_>, at: &Pointer) -> Option<KeyPin> {
     let members = reader.object(value, at, &["holder", "sha256"])?;
     let holder = members.demand(reader, "holder").and_then(|(at, value)| match reader.text(value, &at)? {
         "node" => Some(KeyHolder::Node),
@@ -268,20 +268,18 @@ fn read_key(reader: &mut Reader, value: &Value, at: &Pointer) -> Option<KeyPin> 
 }
 
 fn sha256_from_hex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
+    let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
     let mut octets = [0; 32];
-    for (octet, pair) in octets.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *octet = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    for (octet, pair) in octets.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |at: usize| char::from(pair[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        *octet = digit(0)? << 4 | digit(1)?;
     }
     Some(octets)
 }
 
 fn read_seconds(
     reader: &mut Reader,
-    value: &Value,
+    value: &Value<'_>,
     at: &Pointer,
     range: &std::ops::RangeInclusive<u32>,
 ) -> Option<u32> {

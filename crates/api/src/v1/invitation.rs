@@ -40,14 +40,14 @@ pub(crate) struct NewInvitationBody {
 /// # Errors
 ///
 /// Every fault, at most 50.
-pub(crate) fn read_new_invitation(body: &Value) -> Result<NewInvitation, Vec<Fault>> {
+pub(crate) fn read_new_invitation(body: &Value<'_>) -> Result<NewInvitation, Vec<Fault>> {
     let mut reader = Reader::default();
     let new = read(&mut reader, body);
     let (faults, _) = reader.finish();
     new.filter(|_| faults.is_empty()).ok_or(faults)
 }
 
-fn read(reader: &mut Reader, body: &Value) -> Option<NewInvitation> {
+fn read(reader: &mut Reader, body: &Value<'_>) -> Option<NewInvitation> {
     let root = Pointer::root();
     let members = reader.object(body, &root, &["domain", "expires_in", "token_expires_in", "label"])?;
     let domain = members.demand(reader, "domain").and_then(|(at, value)| {
@@ -79,7 +79,7 @@ pub(crate) struct RedemptionBody {
 /// # Errors
 ///
 /// Every fault; none has the code in it.
-pub(crate) fn read_code(body: &Value) -> Result<String, Vec<Fault>> {
+pub(crate) fn read_code(body: &Value<'_>) -> Result<String, Vec<Fault>> {
     let mut reader = Reader::default();
     let code = reader.object(body, &Pointer::root(), &["code"]).and_then(|members| {
         let (at, value) = members.demand(&mut reader, "code")?;

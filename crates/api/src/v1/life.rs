@@ -26,7 +26,7 @@ pub(crate) struct ReasonBody {
 /// # Errors
 ///
 /// Every fault.
-pub(crate) fn read_reason(body: &Value) -> Result<Option<Box<str>>, Vec<Fault>> {
+pub(crate) fn read_reason(body: &Value<'_>) -> Result<Option<Box<str>>, Vec<Fault>> {
     let mut reader = Reader::default();
     let mut reason = None;
     if let Some(members) = reader.object(body, &Pointer::root(), &["reason"])

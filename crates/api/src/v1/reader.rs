@@ -1,5 +1,6 @@
 //! Walks a JSON tree and collects everything that is wrong with it, each with its JSON Pointer (API-3, API-22).
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -10,44 +11,73 @@ use super::answer::Normalised;
 use crate::json::Value;
 use crate::problem::{Fault, MAX_FAULTS};
 
-/// A place in the body, as a JSON Pointer in a URI fragment (RFC 6901 6): `#/targets/0/port`.
-#[derive(Debug, Clone)]
-pub(crate) struct Pointer(String);
+/// Most steps of a place: `#/targets/0/addresses/0` has four.
+const MAX_STEPS: usize = 4;
+
+/// A place in the body, as a JSON Pointer in a URI fragment (RFC 6901 6): `#/targets/0/port`. Making one allocates
+/// nothing: most of them never become a text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pointer {
+    steps: [Step; MAX_STEPS],
+    len: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Member(&'static str),
+    Item(usize),
+}
 
 impl Pointer {
     /// The whole body.
-    pub(crate) fn root() -> Self {
-        Self("#".into())
+    pub(crate) const fn root() -> Self {
+        Self { steps: [Step::Item(0); MAX_STEPS], len: 0 }
     }
 
     /// The member `name` of this object.
-    pub(crate) fn member(&self, name: &str) -> Self {
-        let mut text = self.0.clone();
-        text.push('/');
-        for octet in name.bytes() {
-            match octet {
-                b'~' => text.push_str("~0"),
-                b'/' => text.push_str("~1"),
-                octet if octet.is_ascii_alphanumeric() || b"-._!$&'()*+,;=:@?".contains(&octet) => {
-                    text.push(char::from(octet));
-                }
-                octet => {
-                    let _ = write!(text, "%{octet:02X}");
-                }
-            }
-        }
-        Self(text)
+    pub(crate) const fn member(&self, name: &'static str) -> Self {
+        self.step(Step::Member(name))
     }
 
     /// The item `index` of this list, from 0.
-    pub(crate) fn item(&self, index: usize) -> Self {
-        Self(format!("{}/{index}", self.0))
+    pub(crate) const fn item(&self, index: usize) -> Self {
+        self.step(Step::Item(index))
+    }
+
+    const fn step(&self, step: Step) -> Self {
+        let mut longer = *self;
+        // Nothing that is read lies deeper; a place above a fault is better than none.
+        if self.len < MAX_STEPS {
+            longer.steps[self.len] = step;
+            longer.len += 1;
+        }
+        longer
     }
 }
 
 impl Display for Pointer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str("#")?;
+        self.steps[..self.len].iter().try_for_each(|step| match step {
+            Step::Member(name) => write!(f, "/{}", Escaped(name)),
+            Step::Item(index) => write!(f, "/{index}"),
+        })
+    }
+}
+
+/// A member's name as a step of a pointer (RFC 6901 3 and 6).
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.bytes().try_for_each(|octet| match octet {
+            b'~' => f.write_str("~0"),
+            b'/' => f.write_str("~1"),
+            octet if octet.is_ascii_alphanumeric() || b"-._!$&'()*+,;=:@?".contains(&octet) => {
+                f.write_char(char::from(octet))
+            }
+            octet => write!(f, "%{octet:02X}"),
+        })
     }
 }
 
@@ -61,6 +91,10 @@ pub(crate) struct Reader {
 impl Reader {
     /// Notes a broken rule; past [`MAX_FAULTS`] nothing is kept.
     pub(crate) fn fault(&mut self, at: &Pointer, detail: impl Display) {
+        self.fault_at(format_args!("{at}"), detail);
+    }
+
+    fn fault_at(&mut self, at: fmt::Arguments<'_>, detail: impl Display) {
         if self.faults.len() < MAX_FAULTS {
             self.faults.push(Fault { detail: detail.to_string(), pointer: at.to_string() });
         }
@@ -68,7 +102,8 @@ impl Reader {
 
     /// Whether a fault stands at `at` already.
     pub(crate) fn has_fault_at(&self, at: &Pointer) -> bool {
-        self.faults.iter().any(|fault| fault.pointer == at.0)
+        let at = at.to_string();
+        self.faults.iter().any(|fault| fault.pointer == at)
     }
 
     /// Whether anything is wrong so far.
@@ -89,21 +124,29 @@ impl Reader {
     }
 
     /// The members of the object at `at`; others than `known` are faults (API-3).
-    pub(crate) fn object<'v>(&mut self, value: &'v Value, at: &Pointer, known: &[&str]) -> Option<Members<'v>> {
+    pub(crate) fn object<'v>(&mut self, value: &'v Value<'v>, at: &Pointer, known: &[&str]) -> Option<Members<'v>> {
         let Value::Object(members) = value else {
             self.fault(at, format_args!("must be an object; found {}", value.kind()));
             return None;
         };
         for (name, _) in members {
-            if !known.contains(&name.as_str()) {
-                self.fault(&at.member(name), format_args!("unknown member; known here: {}", known.join(", ")));
+            if !known.contains(&&**name) {
+                self.fault_at(
+                    format_args!("{at}/{}", Escaped(name)),
+                    format_args!("unknown member; known here: {}", known.join(", ")),
+                );
             }
         }
-        Some(Members { members, at: at.clone() })
+        Some(Members { members, at: *at })
     }
 
     /// The first `limit` items of a list, each with its place; a fault when there are more.
-    pub(crate) fn list<'v>(&mut self, value: &'v Value, at: &Pointer, limit: usize) -> Vec<(Pointer, &'v Value)> {
+    pub(crate) fn list<'v>(
+        &mut self,
+        value: &'v Value<'v>,
+        at: &Pointer,
+        limit: usize,
+    ) -> Vec<(Pointer, &'v Value<'v>)> {
         let Value::List(items) = value else {
             self.fault(at, format_args!("must be a list; found {}", value.kind()));
             return Vec::new();
@@ -115,7 +158,7 @@ impl Reader {
     }
 
     /// A string.
-    pub(crate) fn text<'v>(&mut self, value: &'v Value, at: &Pointer) -> Option<&'v str> {
+    pub(crate) fn text<'v>(&mut self, value: &'v Value<'v>, at: &Pointer) -> Option<&'v str> {
         match value {
             Value::Text(text) => Some(text),
             other => {
@@ -126,7 +169,7 @@ impl Reader {
     }
 
     /// A whole number in `range`.
-    pub(crate) fn whole(&mut self, value: &Value, at: &Pointer, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(crate) fn whole(&mut self, value: &Value<'_>, at: &Pointer, range: RangeInclusive<u64>) -> Option<u64> {
         match value {
             Value::Whole(number) if range.contains(number) => Some(*number),
             other => {
@@ -140,7 +183,7 @@ impl Reader {
     /// A string that `parse` understands; noted when it is kept in another spelling.
     pub(crate) fn parsed<T: Display, E: Display>(
         &mut self,
-        value: &Value,
+        value: &Value<'_>,
         at: &Pointer,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
@@ -175,19 +218,19 @@ impl Reader {
 /// The members of one object.
 #[derive(Debug)]
 pub(crate) struct Members<'v> {
-    members: &'v [(String, Value)],
+    members: &'v [(Cow<'v, str>, Value<'v>)],
     at: Pointer,
 }
 
 impl<'v> Members<'v> {
     /// The member `name` and its place, if it is there.
-    pub(crate) fn find(&self, name: &str) -> Option<(Pointer, &'v Value)> {
+    pub(crate) fn find(&self, name: &'static str) -> Option<(Pointer, &'v Value<'v>)> {
         let (_, value) = self.members.iter().find(|(known, _)| known == name)?;
         Some((self.at.member(name), value))
     }
 
     /// The member `name`; a fault when it is not there.
-    pub(crate) fn demand(&self, reader: &mut Reader, name: &str) -> Option<(Pointer, &'v Value)> {
+    pub(crate) fn demand(&self, reader: &mut Reader, name: &'static str) -> Option<(Pointer, &'v Value<'v>)> {
         let found = self.find(name);
         if found.is_none() {
             reader.fault(&self.at.member(name), "is required");

@@ -22,7 +22,7 @@ pub(crate) struct RegistrationRequestBody {
 /// # Errors
 ///
 /// Every fault.
-pub(crate) fn read_registration(body: &Value) -> Result<DomainName, Vec<Fault>> {
+pub(crate) fn read_registration(body: &Value<'_>) -> Result<DomainName, Vec<Fault>> {
     let mut reader = Reader::default();
     let domain = reader.object(body, &Pointer::root(), &["domain"]).and_then(|members| {
         let (at, value) = members.demand(&mut reader, "domain")?;

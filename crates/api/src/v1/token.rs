@@ -85,7 +85,7 @@ pub(crate) enum Origin {
 /// # Errors
 ///
 /// Every fault, at most 50.
-pub(crate) fn read_new_token(body: &Value) -> Result<NewToken, Vec<Fault>> {
+pub(crate) fn read_new_token(body: &Value<'_>) -> Result<NewToken, Vec<Fault>> {
     let mut reader = Reader::default();
     let new = read(&mut reader, body);
     let (faults, _) = reader.finish();
@@ -95,7 +95,7 @@ pub(crate) fn read_new_token(body: &Value) -> Result<NewToken, Vec<Fault>> {
     }
 }
 
-fn read(reader: &mut Reader, body: &Value) -> Option<NewToken> {
+fn read(reader: &mut Reader, body: &Value<'_>) -> Option<NewToken> {
     const KNOWN: [&str; 7] = ["role", "names", "actions", "sources", "admin", "expires_in", "label"];
     let root = Pointer::root();
     let members = reader.object(body, &root, &KNOWN)?;
@@ -164,7 +164,7 @@ fn read_names(reader: &mut Reader, members: &Members<'_>) -> Option<Vec<DomainNa
     Some(names)
 }
 
-fn read_actions(reader: &mut Reader, value: &Value, at: &Pointer) -> Rights {
+fn read_actions(reader: &mut Reader, value: &Value<'_>, at: &Pointer) -> Rights {
     let mut actions = Vec::new();
     for (at, item) in reader.list(value, at, Right::ALL.len()) {
         let action = reader.text(item, &at).and_then(|word| {
@@ -182,7 +182,7 @@ fn read_actions(reader: &mut Reader, value: &Value, at: &Pointer) -> Rights {
     actions.into_iter().collect()
 }
 
-fn read_sources(reader: &mut Reader, value: &Value, at: &Pointer) -> Vec<Network> {
+fn read_sources(reader: &mut Reader, value: &Value<'_>, at: &Pointer) -> Vec<Network> {
     let mut networks = Vec::new();
     for (at, item) in reader.list(value, at, MAX_SOURCES) {
         if let Some(network) = reader.parsed(item, &at, Network::parse)
@@ -235,7 +235,7 @@ pub(crate) struct Rotation {
 /// # Errors
 ///
 /// Every fault.
-pub(crate) fn read_rotation(body: &Value, admin: bool) -> Result<Rotation, Vec<Fault>> {
+pub(crate) fn read_rotation(body: &Value<'_>, admin: bool) -> Result<Rotation, Vec<Fault>> {
     let mut reader = Reader::default();
     let rotation = reader.object(body, &Pointer::root(), &["overlap_seconds", "expires_in"]).and_then(|members| {
         let overlap = match members.find("overlap_seconds") {

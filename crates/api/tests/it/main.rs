@@ -7,6 +7,7 @@ mod condition;
 mod connection;
 mod credential;
 mod hostile;
+mod import;
 mod life;
 mod limit;
 mod list;

@@ -4,6 +4,7 @@
 mod change;
 mod credential;
 mod history;
+mod import;
 mod key;
 mod kill_nine;
 mod life;

@@ -27,6 +27,8 @@ const DEFAULT_API: &str = "http://127.0.0.1:5380";
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// Longest wait for the beginning of an answer: the service itself gives up on a change before this.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// Longest wait for the answer to an import's part.
+const IMPORT_WAIT: Duration = Duration::from_secs(90);
 /// Largest answer that is read into memory, in octets; a zone is streamed instead.
 const MAX_ANSWER: u64 = 16 << 20;
 /// Entries of a list that are asked for at a time (API-40).
@@ -227,6 +229,17 @@ impl Client {
         self.answer(self.run(Request::post(self.url(path)), "application/json", Some(body), headers)?)
     }
 
+    /// Sends lines of JSON.
+    pub(super) fn post_lines<T: DeserializeOwned>(&self, path: &str, lines: &[u8]) -> Result<Answer<T>, ClientError> {
+        let request = self.head(Request::post(self.url(path)), "application/json", &[]);
+        let request = request.header("content-type", "application/x-ndjson");
+        let no_answer = |error| ClientError::no_answer(&self.base, error);
+        let request = request.body(lines).map_err(|error| no_answer(ureq::Error::from(error)))?;
+        // The service works on the lines before it answers, and has a limit of its own.
+        let request = self.agent.configure_request(request).timeout_recv_response(Some(IMPORT_WAIT)).build();
+        self.answer(self.agent.run(request).map_err(no_answer)?)
+    }
+
     /// Ends something; an answer without a body is well.
     pub(super) fn delete(&self, path: &str, headers: &[(&str, &str)]) -> Result<(), ClientError> {
         checked(self.run(Request::delete(self.url(path)), "application/json", None, headers)?).map(drop)
@@ -261,6 +274,24 @@ impl Client {
         }
     }
 
+    /// [`list`](Self::list) for a list that is too long to be held: hands each page to `take`.
+    pub(super) fn each_page<T: DeserializeOwned, E: From<ClientError>>(
+        &self,
+        path: &str,
+        member: &str,
+        mut take: impl FnMut(Vec<T>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut path = format!("{path}?limit={PAGE}");
+        loop {
+            let mut answer = self.get::<serde_json::Value>(&path)?;
+            take(serde_json::from_value(answer.body[member].take()).map_err(|e| self.broken(e))?)?;
+            match answer.next {
+                Some(next) => path = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
     fn broken(&self, source: impl std::error::Error + Send + Sync + 'static) -> ClientError {
         ClientError::Answer { api: self.base.clone(), source: Box::new(source) }
     }
@@ -283,18 +314,12 @@ impl Client {
     /// Sends a request; a body comes with its media type.
     fn send(
         &self,
-        mut request: ureq::http::request::Builder,
+        request: ureq::http::request::Builder,
         accept: &str,
         body: Option<(&str, &str)>,
         headers: &[(&str, &str)],
     ) -> Result<Response<Body>, ClientError> {
-        request = request.header("accept", accept);
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {}", token.secret));
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
+        let request = self.head(request, accept, headers);
         let no_answer = |error| ClientError::no_answer(&self.base, error);
         let invalid = |error: ureq::http::Error| no_answer(ureq::Error::from(error));
         match body {
@@ -304,6 +329,20 @@ impl Client {
             }
             None => self.agent.run(request.body(()).map_err(invalid)?).map_err(no_answer),
         }
+    }
+
+    /// Adds what every request carries, and `headers`.
+    fn head(
+        &self,
+        mut request: ureq::http::request::Builder,
+        accept: &str,
+        headers: &[(&str, &str)],
+    ) -> ureq::http::request::Builder {
+        request = request.header("accept", accept);
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {}", token.secret));
+        }
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))
     }
 
     fn answer<T: DeserializeOwned>(&self, response: Response<Body>) -> Result<Answer<T>, ClientError> {

@@ -6,7 +6,9 @@ mod body;
 mod changes;
 mod check_config;
 mod client;
+mod export;
 mod here;
+mod import;
 mod invite;
 mod join;
 mod life;
@@ -14,6 +16,7 @@ mod node_key;
 mod nodes;
 mod output;
 mod problem;
+mod progress;
 mod publish;
 mod resolve;
 mod serve;
@@ -69,6 +72,8 @@ enum Command {
     Changes(changes::Changes),
     Audit(audit::Audit),
     Resolve(resolve::Resolve),
+    Import(import::Import),
+    Export(export::Export),
     Zone(zone::Zone),
     CheckConfig(check_config::CheckConfig),
     Token(token::Token),
@@ -92,6 +97,8 @@ pub fn main() -> ExitCode {
         Command::Changes(command) => command.run(),
         Command::Audit(command) => command.run(),
         Command::Resolve(command) => command.run(),
+        Command::Import(command) => command.run(),
+        Command::Export(command) => command.run(),
         Command::Zone(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
         Command::Token(command) => command.run(),
