@@ -6,12 +6,13 @@
 use tandem_model::publish::RecordSetError;
 use tandem_model::{DomainName, Node, Serial};
 
+use crate::above::is_above_hash;
 use crate::draft::Draft;
 use crate::lookup::{Lookup, registered_name};
 use crate::name::QueryName;
 use crate::packed::{HostView, NodeView, PackedNode, SERVICE};
 use crate::rrset::{NodeAt, RrType};
-use crate::zones::{View, Zone, Zones, is_above_hash};
+use crate::zones::{View, Zone, Zones};
 
 /// What stands in the way of a node, and which part of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,6 +3,7 @@
 //! No IO, no clock. [`Zones`] is immutable; a change makes the next one, which shares all that did not change, and
 //! [`Live`] hands it to readers that never wait. Reading order: [`zones`], [`lookup`], [`name`], [`master`].
 
+mod above;
 mod additional;
 mod ahead;
 mod conflict;

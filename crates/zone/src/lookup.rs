@@ -5,12 +5,13 @@
 
 use tandem_model::DomainName;
 
+use crate::above::is_above;
 use crate::conflict::ends_with_labels;
 use crate::name::QueryName;
 use crate::packed::{NodeView, SERVICE, TCP};
 use crate::rrset::{NodeAt, RrType, Rrset, Source};
 use crate::statics::StaticName;
-use crate::zones::{View, Zone, Zones, is_above};
+use crate::zones::{View, Zone, Zones};
 
 /// The outcome of one lookup of one name and type: each variant is one kind of response.
 ///
