@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use tandem_model::publish::RECORDS_VERSION;
 use tandem_model::{DomainName, Serial};
-use tandem_zone::Settings;
 use tandem_zone::master::StaticZone;
+use tandem_zone::{Settings, Zones};
 
 use crate::backend::{Act, Step, ZoneRole, ZoneState};
 use crate::directory::ReloadReport;
@@ -55,6 +55,18 @@ impl Plan {
 #[expect(clippy::cast_possible_truncation, reason = "the low 32 bits are what is wanted")]
 pub(crate) const fn soa_serial(serial: u64) -> Serial {
     Serial::new(serial as u32)
+}
+
+/// The zones that differ between two versions with the same zones, and their serials of 64 bits; `last` is the last
+/// one taken.
+pub(crate) fn touched(before: &Zones, after: &Zones, last: u64) -> Vec<(DomainName, u64)> {
+    let pairs = before.iter().zip(after.iter()).filter(|(before, after)| before.serial() != after.serial());
+    pairs.map(|(_, after)| (after.apex().clone(), whole(after.serial(), last))).collect()
+}
+
+/// A SOA's serial in 64 bits: it has the low 32 bits of a serial at, or not far below, the last one.
+pub(crate) fn whole(soa: Serial, last: u64) -> u64 {
+    last - u64::from(soa_serial(last).value().wrapping_sub(soa.value()))
 }
 
 /// The facts of `statics` under `settings`.

@@ -391,7 +391,7 @@ impl<B: Backend + ?Sized> Writer<B> {
         if let Some(draft) = staged.imported {
             self.publish(draft.finish());
         } else if !staged.steps.is_empty() {
-            let touched = touched(&self.live.load(), &staged.zones, staged.serial);
+            let touched = serial::touched(&self.live.load(), &staged.zones, staged.serial);
             match self.commit(staged.serial, staged.time, staged.steps, touched) {
                 Ok(()) => {
                     if staged.shows {
@@ -503,18 +503,6 @@ impl<B: Backend + ?Sized> Writer<B> {
         tracing::info!(changed = ?report.changed, added = ?report.added, removed = ?report.removed, "zones reloaded");
         Ok(report)
     }
-}
-
-/// The zones that differ between two versions with the same zones, and their serials of 64 bits; `last` is the last
-/// one taken.
-fn touched(before: &Zones, after: &Zones, last: u64) -> Vec<(DomainName, u64)> {
-    let pairs = before.iter().zip(after.iter()).filter(|(before, after)| before.serial() != after.serial());
-    pairs.map(|(_, after)| (after.apex().clone(), whole(after.serial(), last))).collect()
-}
-
-/// A SOA's serial in 64 bits: it has the low 32 bits of a serial at, or not far below, the last one.
-fn whole(soa: Serial, last: u64) -> u64 {
-    last - u64::from(serial::soa_serial(last).value().wrapping_sub(soa.value()))
 }
 
 /// Everything that stands in the way of registering `node`: what is served, and what is held for nodes that no zone shows.

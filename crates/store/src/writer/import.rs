@@ -9,12 +9,12 @@ use std::sync::Arc;
 use tandem_model::{DomainName, Node};
 use tandem_zone::{Conflict, Draft};
 
-use super::{RegisterRequest, Staged, Writer, storage, whole};
+use super::{RegisterRequest, Staged, Writer, storage};
 use crate::backend::{Act, Backend, Batch, Step};
 use crate::directory::{Effect, Precondition, Registered};
 use crate::error::{DirectoryError, RegisterError};
 use crate::import::Imported;
-use crate::serial::soa_serial;
+use crate::serial::{soa_serial, whole};
 use crate::state::{NodeState, Standing};
 use crate::token::Actor;
 
