@@ -95,7 +95,9 @@ def check(service, k):
 
 def tandem(data, *args, **more):
     begun = time.monotonic()
-    subprocess.run([TANDEM, *args, "--data-dir", data], check=True, stderr=subprocess.DEVNULL, **more)
+    done = subprocess.run([TANDEM, *args, "--data-dir", data], stderr=subprocess.PIPE, text=True, **more)
+    if done.returncode != 0:
+        sys.exit(f"tandem {args[0]} failed: {done.stderr.strip().splitlines()[-2:]}")
     return time.monotonic() - begun
 
 
