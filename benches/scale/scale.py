@@ -10,6 +10,7 @@ CPU seconds (user + system) are the figure to trust: other times fall with whate
 writes the figures down.
 """
 import argparse
+import atexit
 import hashlib
 import json
 import os
@@ -50,6 +51,7 @@ class Service:
         self.begun = time.monotonic()
         self.log = open(data.parent / "log", "a")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        atexit.register(self.process.kill)
         for line in self.process.stdout:
             word, _, rest = line.strip().partition(" ")
             if word == "dns":
