@@ -211,7 +211,8 @@ impl<B: Backend + ?Sized> Writer<B> {
     fn handle(&mut self, command: Command, mut staged: Staged, commands: &mut mpsc::Receiver<Command>) -> Staged {
         // Changes of both kinds are never in one version: one kind may yet fail, the other is durable.
         let is_import = matches!(command, Command::Import { .. });
-        if if is_import { !staged.replies.is_empty() } else { staged.imported.is_some() } {
+        let has_other_kind = if is_import { !staged.replies.is_empty() } else { staged.imported.is_some() };
+        if has_other_kind {
             let _ = self.finish(staged);
             staged = self.begin();
         }
@@ -322,13 +323,8 @@ impl<B: Backend + ?Sized> Writer<B> {
         let lease = self.leases.times.lease_of(&node);
         let until = staged.time + u64::from(lease);
         let standing = match current {
-            // What was put somewhere by hand, or waits, stays there.
-            Some(current) if current.standing.state != NodeState::Active && !current.lost_its_lease() => {
-                Standing { lease_until: until, ..current.standing.clone() }
-            }
-            Some(current) if current.standing.state == NodeState::Active => {
-                Standing { lease_until: until, ..current.standing.clone() }
-            }
+            // What was put somewhere by hand, or waits, stays there too.
+            Some(current) if !current.lost_its_lease() => Standing { lease_until: until, ..current.standing.clone() },
             Some(_) => Standing::begin(NodeState::Active, staged.time, until),
             // Whoever had an approved node here, and withdrew it, is not known to be the one who asks now.
             None => Standing::begin(start, staged.time, until),
