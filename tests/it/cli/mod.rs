@@ -1,6 +1,7 @@
 //! The `tandem` command as its users run it: the real program, real ports, its files and exit statuses.
 
 mod client;
+mod configure;
 mod durability;
 mod first_minutes;
 mod help;

@@ -253,6 +253,25 @@ fn foreign_member_is_reached_through_the_peers_zone() {
     assert!(took < AT_ONCE, "{took:?}");
 }
 
+/// Issue E 6: what `tandem configure kamailio` prints runs, and calls by name and by number.
+#[test]
+fn call_with_a_printed_configuration_arrives_over_tls() {
+    let Some(federation) = Federation::start(Resolver::Directory) else { return };
+    let bobs = federation.server("bobs", BOB_DOMAIN, Route::Configured);
+    let alices = federation.server("alices", ALICE_DOMAIN, Route::Configured);
+    let numbers = json!([{"e164": "+15550101", "uri": "sip:alice@debug.ostel.me"}]);
+    federation.publish(ALICE_DOMAIN, alices.address(), &numbers);
+    let mut bob = federation.phone("bob", BOB_DOMAIN, &bobs);
+    let mut alice = federation.phone("alice", ALICE_DOMAIN, &alices);
+    for called in ["sip:alice@debug.ostel.me", "sip:+15550101@ostel.me"] {
+        assert_eq!(bob.call(called).0, Outcome::Answered, "{called}");
+        assert_eq!(alice.wait_for_call(), "sip:bob@ostel.me");
+        bob.hang_up();
+        alice.wait_for_end();
+    }
+    assert_arrived(&alices, &call_over_tls("alice@debug.ostel.me", bobs.address(), ALICE_DOMAIN));
+}
+
 /// The guide's NAPTR settings, for those whose script must not choose a destination.
 #[test]
 fn call_by_naptr_arrives_over_tls() {

@@ -9,6 +9,7 @@
 //! or a service that is started already.
 
 mod certificate;
+mod configured;
 mod differential;
 mod directory;
 mod dns_tool;

@@ -29,13 +29,18 @@ impl Recursor {
         more: &[(&str, SocketAddr)],
         folder: &Path,
     ) -> Self {
-        std::fs::create_dir(folder).expect("the scratch folder is writable");
         let mut stubs = guide::snippet("kamailio.md", "unbound")
             .replace(GUIDE_SERVER, &format!("{}@{}", directory.ip(), directory.port()));
         for (name, server) in more {
             let at = format!("{}@{}", server.ip(), server.port());
             stubs.push_str(&format!("stub-zone:\n    name: \"{name}\"\n    stub-addr: {at}\n"));
         }
+        Self::start_configured(address, &stubs, folder)
+    }
+
+    /// The same with other settings for the directory's zones.
+    pub(super) fn start_configured(address: IpAddr, stubs: &str, folder: &Path) -> Self {
+        std::fs::create_dir(folder).expect("the scratch folder is writable");
         // No chroot, no other user, no validator (there is no chain of trust to `test.`), nothing outside the folder.
         let own = format!(
             "server:\n    interface: {address}\n    port: 53\n    access-control: 127.0.0.0/8 allow\n    \
@@ -45,7 +50,7 @@ impl Recursor {
             folder = folder.display()
         );
         let configuration = folder.join("unbound.conf");
-        std::fs::write(&configuration, own + &stubs).expect("the scratch folder is writable");
+        std::fs::write(&configuration, own + stubs).expect("the scratch folder is writable");
         process::read("unbound-checkconf", &[&configuration]);
         let arguments = ["-d".as_ref(), "-c".as_ref(), configuration.as_os_str()];
         let mut running = Process::start("unbound", &arguments, &folder.join("log"));

@@ -26,6 +26,8 @@ pub(super) enum Route {
     PeersZone,
     /// By NAPTR, from settings alone: the route does not set a destination.
     Naptr,
+    /// As `Domain`, with what `tandem configure` printed in place of the guide's snippets.
+    Configured,
 }
 
 /// A running Kamailio.
@@ -56,8 +58,11 @@ impl SipServer {
                 .replace(GUIDE_FOLDER, &format!("{}/", folder.display()))
         };
         let configuration = folder.join("kamailio.cfg");
-        std::fs::write(&configuration, fill(&script(route))).expect("the scratch folder is writable");
-        let tls = fill(&guide::snippet("kamailio.md", "tls.cfg"));
+        std::fs::write(&configuration, fill(&script(route, domain, address))).expect("the scratch folder is writable");
+        let tls = match route {
+            Route::Configured => fill(&configured(domain, address, "tls.cfg")),
+            _ => fill(&guide::snippet("kamailio.md", "tls.cfg")),
+        };
         std::fs::write(folder.join("tls.cfg"), tls).expect("the scratch folder is writable");
 
         // In the foreground, log to stderr, run-time files in the scratch folder.
@@ -107,8 +112,11 @@ impl SipServer {
 }
 
 /// The operator's own script with the guide's snippets in their places.
-fn script(route: Route) -> String {
-    let snippet = |name| guide::snippet("kamailio.md", name);
+fn script(route: Route, domain: &str, address: Ipv4Addr) -> String {
+    let snippet = |name: &str| match route {
+        Route::Configured => configured(domain, address, &format!("{name}.cfg")),
+        _ => guide::snippet("kamailio.md", name),
+    };
     let mut text = String::new();
     for line in guide::template("kamailio.cfg").lines() {
         match (line.strip_prefix("#@ "), route) {
@@ -125,6 +133,13 @@ fn script(route: Route) -> String {
         }
     }
     text
+}
+
+/// The piece that `tandem configure` has for `file`.
+fn configured(domain: &str, address: Ipv4Addr, file: &str) -> String {
+    let address = address.to_string();
+    let arguments = ["configure", "kamailio", "--domain", domain, "--address", &address, "--zone", "e164.ostn.test"];
+    super::configured::piece(&arguments, file)
 }
 
 /// The routes with another line in place of the one that says where calls go.

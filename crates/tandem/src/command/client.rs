@@ -56,6 +56,11 @@ pub(super) struct ApiArgs {
 }
 
 impl ApiArgs {
+    /// The service that runs on this machine.
+    pub(super) fn running(&self) -> Result<Option<Running>, ClientError> {
+        Ok(RuntimeFile::read(&self.here.data_dir()?))
+    }
+
     /// The file that the token was said to be in.
     pub(super) fn token_file(&self) -> Option<&Path> {
         self.token_file.as_deref()

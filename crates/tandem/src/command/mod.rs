@@ -6,12 +6,14 @@ mod body;
 mod changes;
 mod check_config;
 mod client;
+mod configure;
 mod export;
 mod here;
 mod import;
 mod invite;
 mod join;
 mod life;
+mod migrate;
 mod node_key;
 mod nodes;
 mod output;
@@ -76,6 +78,8 @@ enum Command {
     Export(export::Export),
     Zone(zone::Zone),
     CheckConfig(check_config::CheckConfig),
+    Configure(configure::Configure),
+    Migrate(migrate::Migrate),
     Token(token::Token),
     Invite(invite::Invite),
     Tsig(tsig::Tsig),
@@ -101,6 +105,8 @@ pub fn main() -> ExitCode {
         Command::Export(command) => command.run(),
         Command::Zone(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
+        Command::Configure(command) => command.run(),
+        Command::Migrate(command) => command.run(),
         Command::Token(command) => command.run(),
         Command::Invite(command) => command.run(),
         Command::Tsig(command) => command.run(),

@@ -29,15 +29,22 @@ pub(super) struct Resolve {
     /// alice@domain, domain, sip:… or sips:…
     #[arg(value_parser = SipUri::parse_typed)]
     uri: SipUri,
+    #[command(flatten)]
+    asking: Asking,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Whom a command asks about SIP servers, and what it believes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Asking {
     /// Ask this name server and no other; may be given several times
     #[arg(long = "server", value_name = "ADDR[:PORT]", value_parser = parse_server)]
     servers: Vec<SocketAddr>,
     /// Accept private and loopback addresses in records: your own network, or a test
     #[arg(long)]
     allow_private: bool,
-    /// Print the result as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     here: Here,
 }
@@ -47,25 +54,9 @@ fn parse_server(text: &str) -> Result<SocketAddr, &'static str> {
     with_port.ok_or("write an address, such as 127.0.0.1:5300 or 192.0.2.53")
 }
 
-impl Resolve {
-    pub(super) fn run(self) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let resolver = self.resolver()?;
-        let resolution = runtime.block_on(resolver.locate(&self.uri));
-        let found = matches!(resolution.outcome, Outcome::Found(_));
-        if self.json {
-            output::json(&self.to_json(&resolution))?;
-        } else {
-            self.tell(&resolution)?;
-        }
-        match resolution.outcome.error() {
-            None => Ok(()),
-            Some(_) if found => Ok(()),
-            Some(error) => Err(error.clone().into()),
-        }
-    }
-
-    fn resolver(&self) -> Result<Resolver, Failure> {
+impl Asking {
+    /// The resolver: the servers that were named, else the directory on this machine and those of the system.
+    pub(super) fn resolver(&self) -> Result<Resolver, Failure> {
         let reach = if self.allow_private { Reach::Any } else { Reach::Public };
         let client = Client { reach, families: local_families(), ..Client::default() };
         let start = |servers| Resolver::new(Settings { servers, client: client.clone(), ..Settings::default() });
@@ -78,6 +69,25 @@ impl Resolve {
             // A machine without name servers of its own still has its directory.
             here => start(NameServers::First(here.clone())).or_else(|_| start(NameServers::Only(here))),
         }?)
+    }
+}
+
+impl Resolve {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let resolver = self.asking.resolver()?;
+        let resolution = runtime.block_on(resolver.locate(&self.uri));
+        let found = matches!(resolution.outcome, Outcome::Found(_));
+        if self.json {
+            output::json(&self.to_json(&resolution))?;
+        } else {
+            self.tell(&resolution)?;
+        }
+        match resolution.outcome.error() {
+            None => Ok(()),
+            Some(_) if found => Ok(()),
+            Some(error) => Err(error.clone().into()),
+        }
     }
 
     fn tell(&self, resolution: &Resolution) -> std::io::Result<()> {
