@@ -4,6 +4,8 @@
 //! Beside the rate it prints what one `fdatasync` costs in the same folder, and the service's CPU time for each PUT: that
 //! is the figure to trust on a noisy machine. `-- --sizes 1000,100000,1000000` measures with so many nodes imported first,
 //! `--writers 64 --seconds 10` change the run, `--json FILE` writes the figures down for `benches/plot.py`.
+//! `-- --over-sync 8` measures what a PUT takes beyond its sync: in each of 8 rounds one writer's PUTs and syncs of as much
+//! data in the same folder alternate, so that both meet the same disk, and the difference of the two medians counts.
 #![expect(clippy::print_stdout, reason = "a benchmark reports on stdout")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
 
@@ -24,6 +26,8 @@ struct Plan {
     /// Nodes registered before measuring: the cost must not depend on it.
     sizes: Vec<u64>,
     json: Option<String>,
+    /// Rounds that compare PUTs with syncs; 0 measures rates.
+    over_sync: usize,
 }
 
 /// Lines of one import.
@@ -31,6 +35,9 @@ const IMPORT: u64 = 50_000;
 
 fn main() {
     let plan = plan();
+    if plan.over_sync > 0 {
+        return compare_with_sync(&plan);
+    }
     let mut rows = Vec::new();
     println!(
         "| nodes | writers | PUTs | PUTs/s | fdatasync ms | median ms | p99 ms | CPU ms a PUT | RSS MiB |\n\
@@ -95,6 +102,7 @@ fn plan() -> Plan {
         seconds: value("--seconds").map_or(5, |seconds| seconds.parse().unwrap()),
         sizes: value("--sizes").map_or_else(|| vec![0], numbers),
         json: value("--json"),
+        over_sync: value("--over-sync").map_or(0, |rounds| rounds.parse().unwrap()),
     }
 }
 
@@ -163,6 +171,86 @@ fn send(connection: &mut BufReader<TcpStream>, address: &str, token: &str, head:
     }
     let mut answer = vec![0; length];
     connection.read_exact(&mut answer).unwrap();
+}
+
+/// Prints for each size and round the medians of PUTs and of syncs in turn, and the median of the differences.
+fn compare_with_sync(plan: &Plan) {
+    println!("| nodes | round | PUTs | PUT ms | sync ms | over it ms |\n|--|--|--|--|--|--|");
+    for size in &plan.sizes {
+        let service = Service::start();
+        let next = AtomicU64::new(0);
+        import(&service, &next, *size);
+        let (address, token) = (service.api_url().trim_start_matches("http://").to_owned(), service.admin_token());
+        let mut connection = BufReader::new(TcpStream::connect(&address).unwrap());
+        connection.get_ref().set_nodelay(true).unwrap();
+        let mut probe = SyncProbe::new(&service.data_dir());
+        let mut differences = Vec::new();
+        for round in 1..=plan.over_sync {
+            let end = Instant::now() + Duration::from_secs(plan.seconds);
+            let (mut puts, mut syncs) = (Vec::new(), Vec::new());
+            while Instant::now() < end {
+                let began = Instant::now();
+                put(&mut connection, &address, &token, next.fetch_add(1, Ordering::Relaxed));
+                puts.push(began.elapsed().as_secs_f64() * 1e3);
+                syncs.push(probe.run().as_secs_f64() * 1e3);
+            }
+            let (put, sync) = (median(&mut puts), median(&mut syncs));
+            differences.push(put - sync);
+            println!("| {size} | {round} | {} | {put:.3} | {sync:.3} | {:.3} |", puts.len(), put - sync);
+        }
+        let (middle, count) = (median(&mut differences), differences.len());
+        println!("| {size} | all | | | | {middle:.3} ({:.3}–{:.3}) |", differences[0], differences[count - 1]);
+    }
+}
+
+/// The middle one; sorts.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// A file beside the service's log that is written and synced as that is: some pages behind the last ones, in blocks that it
+/// has already, and from the beginning again.
+struct SyncProbe {
+    file: std::fs::File,
+    path: std::path::PathBuf,
+    written: usize,
+}
+
+impl SyncProbe {
+    /// Pages that the log gets for a PUT: the node, the journal, the serial and the zones.
+    const PAGES: usize = 4 * 4096;
+    /// Length of the file: as the log's between two moves to the database.
+    const LENGTH: usize = 256 * Self::PAGES;
+
+    fn new(folder: &Path) -> Self {
+        let path = folder.join("fdatasync.probe");
+        let mut file = std::fs::File::create(&path).unwrap();
+        file.write_all(&vec![1; Self::LENGTH]).unwrap();
+        file.sync_all().unwrap();
+        file.rewind().unwrap();
+        Self { file, path, written: 0 }
+    }
+
+    /// Writes, and gives the time of the sync.
+    fn run(&mut self) -> Duration {
+        if self.written == Self::LENGTH {
+            self.file.rewind().unwrap();
+            self.written = 0;
+        }
+        self.file.write_all(&[2; Self::PAGES]).unwrap();
+        self.written += Self::PAGES;
+        let began = Instant::now();
+        self.file.sync_data().unwrap();
+        began.elapsed()
+    }
+}
+
+impl Drop for SyncProbe {
+    fn drop(&mut self) {
+        // Whatever is left goes with the service's folder.
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 /// What one sync costs before and after a run, in blocks that the file has already, as in a log that has started anew. On a

@@ -260,6 +260,8 @@ pub enum Act {
         old: Option<NodeState>,
         /// What is kept from now on.
         now: Registered,
+        /// The document of its node, if somebody has written it already.
+        document: Option<String>,
     },
     /// Moves a registration to another state; its document stays, unless that is forgotten.
     ChangeState {

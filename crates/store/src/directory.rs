@@ -24,7 +24,7 @@ use crate::conditions::{Clock, Conditions};
 use crate::error::{DeregisterError, DirectoryError, OpenError, ReadError, RegisterError, ReloadError};
 use crate::health::Health;
 use crate::identity::{Claim, Signature};
-use crate::import::{ImportRehearsal, Imported};
+use crate::import::{ImportNode, ImportRehearsal, Imported};
 use crate::journal::Keeping;
 use crate::keyring::Keyring;
 use crate::lease::Leases;
@@ -302,12 +302,17 @@ impl Directory {
     /// [`DirectoryError`]; nothing changed, except that after `Timeout` the change may yet happen.
     pub fn import(
         &self,
-        nodes: Vec<Node>,
+        nodes: Vec<ImportNode>,
         by: &Actor,
     ) -> impl Future<Output = Result<Imported, DirectoryError>> + Send + use<> {
         let by = by.clone();
         let sent = self.inner.send(|answer| Command::Import { nodes, by, answer });
-        async move { await_answer(COMMIT_WAIT, sent?).await }
+        async move {
+            let (imported, spent) = await_answer(COMMIT_WAIT, sent?).await?;
+            // Thousands of nodes: no work for a thread that others wait for.
+            drop(tokio::task::spawn_blocking(move || drop(spent)));
+            Ok(imported)
+        }
     }
 
     /// Waits until DNS shows all that was registered before.
@@ -336,7 +341,7 @@ impl Directory {
     pub async fn rehearse_import(
         &self,
         mut rehearsal: ImportRehearsal,
-        nodes: Vec<Node>,
+        nodes: Vec<ImportNode>,
     ) -> Result<(ImportRehearsal, Vec<Result<Effect, Vec<Conflict>>>), DirectoryError> {
         let read = move |backend: &dyn Backend| {
             let outcomes = rehearsal

@@ -38,7 +38,7 @@ pub use error::{
     ResetKeyError,
 };
 pub use identity::{KeyError, Signature};
-pub use import::{ImportRehearsal, Imported, MAX_IMPORT};
+pub use import::{ImportNode, ImportRehearsal, Imported, MAX_IMPORT};
 pub use invitation::{InvitationCode, InvitationInfo, NewInvitation};
 pub use keep::{KEPT_FOR, Keep, Seal};
 pub use lease::{Lease, LeaseTimes};

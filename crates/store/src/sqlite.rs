@@ -292,7 +292,12 @@ mod tests {
         let first = after.unwrap_or(0) + 1;
         let step = |serial| {
             let now = registered(&format!("n{serial}.test"), serial);
-            Step { serial, by: None, act: Act::Register { before: None, old: None, now }, zones: Vec::new() }
+            Step {
+                serial,
+                by: None,
+                act: Act::Register { before: None, old: None, now, document: None },
+                zones: Vec::new(),
+            }
         };
         let steps = (first..first + count).map(step).collect();
         Batch { after, serial: first + count - 1, time: 3, steps, touched: Vec::new(), answers: Vec::new() }

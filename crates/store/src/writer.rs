@@ -18,13 +18,14 @@ use tandem_zone::{Change, Conflict, Draft, Live, Zones};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::credential::CredentialCommand;
+pub(crate) use self::import::Spent;
 use crate::backend::{Act, Backend, BackendError, Batch, Step, StoredAnswer, ZoneState};
 use crate::conditions::Clock;
 use crate::directory::{Effect, Precondition, Receipt, Registered, ReloadReport};
 use crate::error::{ActError, DeregisterError, DirectoryError, RegisterError, ReloadError, RenewError, ResetKeyError};
 use crate::health::Health;
 use crate::identity::{Claim, Signature};
-use crate::import::Imported;
+use crate::import::{ImportNode, Imported};
 use crate::journal::Keeping;
 use crate::keyring::Keyring;
 use crate::lease::{Due, Lease, Leases};
@@ -49,7 +50,7 @@ pub(crate) enum Command {
     /// Withdraw a node.
     Deregister { domain: DomainName, must: Precondition, by: Actor, answer: Answer<Receipt, DeregisterError> },
     /// Register many nodes, in one commit; they are published when the import pauses.
-    Import { nodes: Vec<Node>, by: Actor, answer: Answer<Imported, DirectoryError> },
+    Import { nodes: Vec<ImportNode>, by: Actor, answer: Answer<(Imported, Spent), DirectoryError> },
     /// Publish all that is durable.
     Settle { answer: oneshot::Sender<()> },
     /// Bring back a node that lost its lease.
@@ -349,6 +350,7 @@ impl<B: Backend + ?Sized> Writer<B> {
             before: current.map(|current| current.node.clone()),
             old: there.as_ref().map(|there| there.standing.state),
             now: registered.clone(),
+            document: None,
         };
         staged.take(there.as_ref(), Some(&registered), act, Some(by.token_id), lease);
         Ok(Receipt { effect, serial: serial::soa_serial(registered.revision), registered })

@@ -7,7 +7,7 @@ use tandem_model::publish::RecordSetError;
 use tandem_model::{DomainName, Node, Serial};
 
 use crate::above::is_above_hash;
-use crate::draft::Draft;
+use crate::draft::{Draft, ReadyNode};
 use crate::lookup::{Lookup, registered_name};
 use crate::name::QueryName;
 use crate::packed::{HostView, NodeView, PackedNode, SERVICE};
@@ -96,16 +96,21 @@ impl Zones {
     #[must_use]
     pub fn check(&self, node: &Node) -> Vec<Conflict> {
         if !self.has_node(node.domain()) {
-            return self.pack_checked(node, true).err().unwrap_or_default();
+            return self.pack_checked(node, None, true).err().unwrap_or_default();
         }
         let mut base = Draft::new(self);
         base.remove(node.domain(), Serial::new(0));
-        base.zones().pack_checked(node, false).err().unwrap_or_default()
+        base.zones().pack_checked(node, None, false).err().unwrap_or_default()
     }
 
     /// Packs a node that nothing stands in the way of; its domain is free in this version. `is_new` says whether nobody had
     /// it before.
-    pub(crate) fn pack_checked(&self, node: &Node, is_new: bool) -> Result<PackedNode, Vec<Conflict>> {
+    pub(crate) fn pack_checked(
+        &self,
+        node: &Node,
+        ready: Option<ReadyNode>,
+        is_new: bool,
+    ) -> Result<PackedNode, Vec<Conflict>> {
         let mut found = Vec::new();
         // Only who comes new: what is registered already can be renewed.
         if let Some(label) = reserved_label(&QueryName::of(node.domain())).filter(|_| is_new) {
@@ -116,9 +121,15 @@ impl Zones {
             found.push(Conflict { part: Part::Domain, kind: ConflictKind::RecordSet(error) });
             return Err(found);
         }
-        let packed = PackedNode::pack(node);
+        let packed = ready.map_or_else(|| PackedNode::pack(node), ReadyNode::into_packed);
         found.extend(self.check_packed(packed.view()));
         if found.is_empty() { Ok(packed) } else { Err(found) }
+    }
+
+    /// What is served of `node`, made ready on any thread; `None` if its records do not fit, which a check will tell.
+    #[must_use]
+    pub fn make_ready(&self, node: &Node) -> Option<ReadyNode> {
+        self.check_records(node).ok().map(|()| ReadyNode::new(node))
     }
 
     /// [`check`](Self::check) for a node that is packed already; it may be in this version itself.

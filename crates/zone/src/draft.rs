@@ -28,6 +28,10 @@ pub struct Draft {
 pub struct ReadyNode(PackedNode);
 
 impl ReadyNode {
+    pub(crate) fn into_packed(self) -> PackedNode {
+        self.0
+    }
+
     /// Takes what is served of a node that [`Zones::check`] has passed once.
     #[must_use]
     pub fn new(node: &Node) -> Self {
@@ -86,6 +90,20 @@ impl Draft {
     ///
     /// Everything that stands in its way; nothing is changed then.
     pub fn check_and_put(&mut self, node: &Node, serial: Serial) -> Result<(), Vec<Conflict>> {
+        self.check_and_put_ready(node, None, serial)
+    }
+
+    /// [`check_and_put`](Self::check_and_put) with what [`Zones::make_ready`] gave for the same node, of any version.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn check_and_put_ready(
+        &mut self,
+        node: &Node,
+        ready: Option<ReadyNode>,
+        serial: Serial,
+    ) -> Result<(), Vec<Conflict>> {
         if self.zones.has_node(node.domain()) {
             let found = self.zones.check(node);
             if !found.is_empty() {
@@ -93,7 +111,7 @@ impl Draft {
             }
             self.put(node, serial);
         } else {
-            let packed = self.zones.pack_checked(node, true)?;
+            let packed = self.zones.pack_checked(node, ready, true)?;
             self.put_packed(&packed, node.domain(), serial);
         }
         Ok(())

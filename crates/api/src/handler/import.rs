@@ -11,9 +11,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
 use http_body_util::BodyExt as _;
-use tandem_model::{DomainName, Node, Serial};
-use tandem_store::{DirectoryError, Effect, ImportRehearsal, MAX_IMPORT};
-use tandem_zone::Conflict;
+use tandem_model::{DomainName, Serial};
+use tandem_store::{DirectoryError, Effect, ImportNode, ImportRehearsal, MAX_IMPORT};
+use tandem_zone::{Conflict, Zones};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -86,7 +86,7 @@ pub(crate) async fn import(
     let mut rehearsal = dry_run.then(|| api.directory.begin_rehearsal());
     let import = Import { api: &api, caller: &caller, look_up, body: ImportBody { dry_run, ..ImportBody::default() } };
     let (ended, (), written) =
-        tokio::join!(take(body, chunks), parse(to_parse, parsed), import.write(to_write, &mut rehearsal));
+        tokio::join!(take(body, chunks), parse(&api, to_parse, parsed), import.write(to_write, &mut rehearsal));
     let (body, took_all) = written?;
     match ended {
         Ok(()) => json(StatusCode::OK, &ImportBody { complete: took_all, ..body }),
@@ -141,29 +141,30 @@ async fn take(mut body: Body, chunks: mpsc::Sender<Chunk>) -> Result<(), Problem
 /// A chunk as nodes and refusals.
 struct Parsed {
     /// Each node with the number of its line.
-    nodes: Vec<(u64, Node)>,
+    nodes: Vec<(u64, ImportNode)>,
     refused: Vec<RefusedLine>,
     lines: u64,
 }
 
 /// Parses chunks on a thread that may take its time.
-async fn parse(mut chunks: mpsc::Receiver<Chunk>, parsed: mpsc::Sender<Parsed>) {
+async fn parse(api: &Arc<Api>, mut chunks: mpsc::Receiver<Chunk>, parsed: mpsc::Sender<Parsed>) {
     while let Some(chunk) = chunks.recv().await {
-        let Ok(done) = tokio::task::spawn_blocking(move || parse_chunk(&chunk)).await else { return };
+        let zones = Arc::clone(&api.directory.live().load());
+        let Ok(done) = tokio::task::spawn_blocking(move || parse_chunk(&chunk, &zones)).await else { return };
         if parsed.send(done).await.is_err() {
             return;
         }
     }
 }
 
-fn parse_chunk(chunk: &Chunk) -> Parsed {
+fn parse_chunk(chunk: &Chunk, zones: &Zones) -> Parsed {
     let mut parsed = Parsed { nodes: Vec::with_capacity(MAX_IMPORT), refused: Vec::new(), lines: chunk.lines };
     for (line, text) in (chunk.first..).zip(chunk.text.split(|octet| *octet == b'\n')) {
         if text.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
         match read_line(text) {
-            Ok(node) => parsed.nodes.push((line, node)),
+            Ok(node) => parsed.nodes.push((line, ImportNode::new(node, zones))),
             Err((domain, errors)) => parsed.refused.push(RefusedLine { line, domain, errors }),
         }
     }
@@ -217,14 +218,14 @@ impl Import<'_> {
         let Parsed { mut nodes, refused, lines } = chunk;
         self.body.refused.extend(refused);
         if self.look_up {
-            let faults = host_faults(self.api, nodes.iter().map(|(_, node)| node)).await?;
+            let faults = host_faults(self.api, nodes.iter().map(|(_, node)| node.node())).await?;
             for (index, errors) in faults.into_iter().rev() {
                 let (line, node) = nodes.remove(index);
-                self.body.refused.push(RefusedLine { line, domain: Some(node.domain().to_string()), errors });
+                self.body.refused.push(RefusedLine { line, domain: Some(node.node().domain().to_string()), errors });
             }
         }
-        let places = nodes.iter().map(|(line, node)| (*line, node.domain().clone())).collect();
-        let nodes: Vec<Node> = nodes.into_iter().map(|(_, node)| node).collect();
+        let places = nodes.iter().map(|(line, node)| (*line, node.node().domain().clone())).collect();
+        let nodes: Vec<ImportNode> = nodes.into_iter().map(|(_, node)| node).collect();
         let outcomes: Pending = match rehearsal.take() {
             Some(begun) => {
                 let (after, outcomes) = self.api.directory.rehearse_import(begun, nodes).await?;

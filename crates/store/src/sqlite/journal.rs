@@ -1,10 +1,17 @@
 //! The journal's rows: written with each change, read for what happened, forgotten when they are old.
+//!
+//! The entry of a new registration that an import brought has no document of its own while the registration is as the
+//! entry left it: the one in `node` is the same, and writing it once is half the work of an import. The next change of
+//! that registration writes the document into the entry first ([`keep_document`]).
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use std::borrow::Cow;
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use tandem_model::{DomainName, Node, Serial};
 
 use super::row::{damaged, document, name, state};
 use crate::backend::{AuditEntry, BackendError, JournalEntry, JournalKind, Step};
+use crate::key::sort_key;
 use crate::state::NodeState;
 
 /// The columns of an entry, in the order that [`entry`] takes them.
@@ -16,7 +23,7 @@ pub(super) struct NodeColumns<'a> {
     /// Its document before.
     pub(super) before: Option<String>,
     /// Its document afterwards.
-    pub(super) after: Option<String>,
+    pub(super) after: Option<Cow<'a, str>>,
     /// Its state before.
     pub(super) old_state: Option<NodeState>,
     /// Its state afterwards.
@@ -25,32 +32,32 @@ pub(super) struct NodeColumns<'a> {
     pub(super) reason: Option<&'a str>,
 }
 
-/// Writes the entry of `step`.
+/// What [`write`] needs.
+pub(super) const WRITE: &str =
+    "INSERT INTO journal (serial, subject, kind, time, token, before, after, zones, old_state, new_state, reason)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+
+/// Writes the entry of `step`, by the statement [`WRITE`].
 pub(super) fn write(
-    transaction: &Transaction<'_>,
+    statement: &mut CachedStatement<'_>,
     time: u64,
     step: &Step,
+    subject: &str,
     node: &NodeColumns<'_>,
 ) -> Result<(), BackendError> {
-    transaction
-        .prepare_cached(
-            "INSERT INTO journal (serial, subject, kind, time, token, before, after, zones, old_state, new_state,
-                                  reason)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-        )?
-        .execute(params![
-            step.serial.cast_signed(),
-            step.act.subject(),
-            step.act.kind().as_str(),
-            time.cast_signed(),
-            step.by,
-            node.before,
-            node.after,
-            zones_text(&step.zones),
-            node.old_state.map(NodeState::as_str),
-            node.new_state.map(NodeState::as_str),
-            node.reason,
-        ])?;
+    statement.execute(params![
+        step.serial.cast_signed(),
+        subject,
+        step.act.kind().as_str(),
+        time.cast_signed(),
+        step.by,
+        node.before,
+        node.after,
+        zones_text(&step.zones),
+        node.old_state.map(NodeState::as_str),
+        node.new_state.map(NodeState::as_str),
+        node.reason,
+    ])?;
     Ok(())
 }
 
@@ -68,7 +75,7 @@ pub(super) fn after(connection: &Connection, after: u64, limit: usize) -> Result
     let mut rows = statement.query(params![after.cast_signed(), i64::try_from(limit).unwrap_or(i64::MAX)])?;
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
-        entries.push(entry(row)?);
+        entries.push(entry(connection, row)?);
     }
     Ok(entries)
 }
@@ -120,7 +127,7 @@ pub(super) fn back(connection: &Connection, visit: &mut dyn FnMut(JournalEntry) 
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        if !visit(entry(row)?) {
+        if !visit(entry(connection, row)?) {
             break;
         }
     }
@@ -162,7 +169,29 @@ pub(super) fn trim(writer: &mut Connection, before: u64, keep: usize, most: usiz
     Ok(gone)
 }
 
-fn entry(row: &Row<'_>) -> Result<JournalEntry, BackendError> {
+/// Writes the document of the registration with this key into the entry that brought it, if that has none: the
+/// registration is about to change.
+pub(super) fn keep_document(transaction: &Transaction<'_>, key: &[u8]) -> Result<(), BackendError> {
+    transaction
+        .prepare_cached(
+            "UPDATE journal SET after = node.document FROM node
+             WHERE node.sort_key = ?1 AND journal.serial = node.revision AND journal.subject = node.domain
+                 AND journal.kind = 'register' AND journal.after IS NULL",
+        )?
+        .execute([key])?;
+    Ok(())
+}
+
+/// The document of a registration that is as the entry with this serial left it.
+fn document_of(connection: &Connection, subject: &str, serial: i64) -> Result<Node, BackendError> {
+    let mut statement = connection.prepare_cached("SELECT document FROM node WHERE sort_key = ?1 AND revision = ?2")?;
+    let mut rows = statement.query(params![sort_key(&name(subject)?), serial])?;
+    let row = rows.next()?.ok_or_else(|| BackendError::Damaged(format!("entry {serial} has no document").into()))?;
+    document(subject, row.get_ref(0)?.as_str().map_err(damaged)?)
+}
+
+/// `connection` is that of the row, so that both are of one moment.
+fn entry(connection: &Connection, row: &Row<'_>) -> Result<JournalEntry, BackendError> {
     let word: String = row.get(2)?;
     let kind = kind(&word)?;
     let subject: String = row.get(3)?;
@@ -171,8 +200,10 @@ fn entry(row: &Row<'_>) -> Result<JournalEntry, BackendError> {
         text.map(|text| document(&subject, &text)).transpose()
     };
     let (before, mut after) = (node(5)?, node(6)?);
-    if kind == JournalKind::ChangeState {
-        after.clone_from(&before);
+    match kind {
+        JournalKind::ChangeState => after.clone_from(&before),
+        JournalKind::Register if after.is_none() => after = Some(document_of(connection, &subject, row.get(0)?)?),
+        _ => {}
     }
     let zones: Option<String> = row.get(7)?;
     Ok(JournalEntry {

@@ -1,6 +1,8 @@
 //! Values to rows and back: the SQL that reads or writes contents, but for the journal.
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, params};
+use std::borrow::Cow;
+
+use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, Row, Transaction, params};
 use tandem_model::{DomainName, Node};
 
 use super::credential;
@@ -24,9 +26,11 @@ pub(super) fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), 
     transaction
         .prepare_cached("INSERT INTO serial (one, serial) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET serial = ?1")?
         .execute([batch.serial.cast_signed()])?;
+    let mut statements = Statements::prepare(transaction)?;
     for step in &batch.steps {
-        write_step(transaction, batch.time, step)?;
+        write_step(transaction, &mut statements, batch.time, step)?;
     }
+    drop(statements);
     credential::keep_answers(transaction, &batch.answers, batch.time)?;
     for (apex, serial) in &batch.touched {
         transaction
@@ -36,35 +40,62 @@ pub(super) fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), 
     Ok(())
 }
 
-fn write_step(transaction: &Transaction<'_>, time: u64, step: &Step) -> Result<(), BackendError> {
-    let (mut before, mut after) = (None, None);
+/// The statements of almost every step, looked up once for a batch.
+struct Statements<'t> {
+    node: CachedStatement<'t>,
+    entry: CachedStatement<'t>,
+}
+
+impl<'t> Statements<'t> {
+    fn prepare(transaction: &'t Transaction<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { node: transaction.prepare_cached(WRITE_NODE)?, entry: transaction.prepare_cached(journal::WRITE)? })
+    }
+}
+
+fn write_step(
+    transaction: &Transaction<'_>,
+    statements: &mut Statements<'_>,
+    time: u64,
+    step: &Step,
+) -> Result<(), BackendError> {
+    let (mut before, mut after) = (None, None::<Cow<'_, str>>);
     let (mut old_state, mut new_state, mut reason) = (None, None, None);
+    let subject = step.act.subject();
     match &step.act {
-        Act::Register { before: earlier, old, now } => {
+        Act::Register { before: earlier, old, now, document: written } => {
+            let key = sort_key(now.node.domain());
+            if old.is_some() {
+                journal::keep_document(transaction, &key)?;
+            }
             before = earlier.as_ref().map(document::write);
-            let text = document::write(&now.node);
-            write_node(transaction, now, &text)?;
-            after = Some(text);
+            let text = written.as_deref().map_or_else(|| document::write(&now.node).into(), Cow::Borrowed);
+            write_node(&mut statements.node, &key, &subject, now, &text)?;
+            // An import says no zones: see `journal`.
+            after = (old.is_some() || !step.zones.is_empty()).then_some(text);
             (old_state, new_state) = (*old, Some(now.standing.state));
         }
         Act::ChangeState { old, now, reason: why } => {
+            let key = sort_key(now.node.domain());
+            journal::keep_document(transaction, &key)?;
             let text = document::write(&now.node);
-            write_node(transaction, now, &text)?;
+            write_node(&mut statements.node, &key, &subject, now, &text)?;
             (old_state, new_state, reason) = (Some(*old), Some(now.standing.state), why.as_deref());
             // Once, as both: enough to tell what DNS showed before and after. Nothing was shown of the others.
             before = (old.is_shown() || now.standing.state.is_shown()).then_some(text);
         }
         // Neither document nor state changes.
         Act::ResetKey { now } => {
-            write_node(transaction, now, &document::write(&now.node))?;
+            let key = sort_key(now.node.domain());
+            journal::keep_document(transaction, &key)?;
+            write_node(&mut statements.node, &key, &subject, now, &document::write(&now.node))?;
             (old_state, new_state) = (Some(now.standing.state), Some(now.standing.state));
         }
         Act::Deregister { before: earlier, old, reason: why } => {
             before = (*old != NodeState::Tombstone).then(|| document::write(earlier));
             (old_state, reason) = (Some(*old), why.as_deref());
-            transaction
-                .prepare_cached("DELETE FROM node WHERE sort_key = ?1")?
-                .execute([sort_key(earlier.domain())])?;
+            let key = sort_key(earlier.domain());
+            journal::keep_document(transaction, &key)?;
+            transaction.prepare_cached("DELETE FROM node WHERE sort_key = ?1")?.execute([key])?;
         }
         Act::ServeZone(state) => {
             transaction
@@ -90,39 +121,43 @@ fn write_step(transaction: &Transaction<'_>, time: u64, step: &Step) -> Result<(
         }
     }
     let node = NodeColumns { before, after, old_state, new_state, reason };
-    journal::write(transaction, time, step, &node)
+    journal::write(&mut statements.entry, time, step, &subject, &node)
 }
 
-fn write_node(transaction: &Transaction<'_>, now: &Registered, document: &str) -> Result<(), BackendError> {
+const WRITE_NODE: &str =
+    "INSERT INTO node (sort_key, domain, document, revision, created, updated, state, reason, since,
+                       lease_until, by_admin, key, key_serial, next_key, signed, key_reset)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+     ON CONFLICT (sort_key) DO UPDATE SET
+         document = ?3, revision = ?4, created = ?5, updated = ?6, state = ?7, reason = ?8, since = ?9,
+         lease_until = ?10, by_admin = ?11, key = ?12, key_serial = ?13, next_key = ?14, signed = ?15, key_reset = ?16";
+
+fn write_node(
+    statement: &mut CachedStatement<'_>,
+    key: &[u8],
+    domain: &str,
+    now: &Registered,
+    document: &str,
+) -> Result<(), BackendError> {
     let identity = now.identity.as_deref();
-    transaction
-        .prepare_cached(
-            "INSERT INTO node (sort_key, domain, document, revision, created, updated, state, reason, since, lease_until,
-                               by_admin, key, key_serial, next_key, signed, key_reset)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
-             ON CONFLICT (sort_key) DO UPDATE SET
-                 document = ?3, revision = ?4, created = ?5, updated = ?6, state = ?7, reason = ?8, since = ?9,
-                 lease_until = ?10, by_admin = ?11, key = ?12, key_serial = ?13, next_key = ?14, signed = ?15,
-                 key_reset = ?16",
-        )?
-        .execute(params![
-            sort_key(now.node.domain()),
-            now.node.domain().to_string(),
-            document,
-            now.revision.cast_signed(),
-            now.created.cast_signed(),
-            now.updated.cast_signed(),
-            now.standing.state.as_str(),
-            now.standing.reason,
-            now.standing.since.cast_signed(),
-            now.standing.lease_until.cast_signed(),
-            now.standing.by_admin,
-            identity.map(|identity| &identity.thumbprint),
-            identity.map(|identity| identity.serial.cast_signed()),
-            identity.and_then(|identity| identity.next.as_ref()),
-            identity.map(|identity| &identity.signed),
-            identity.and_then(|identity| identity.reset_at.map(u64::cast_signed)),
-        ])?;
+    statement.execute(params![
+        key,
+        domain,
+        document,
+        now.revision.cast_signed(),
+        now.created.cast_signed(),
+        now.updated.cast_signed(),
+        now.standing.state.as_str(),
+        now.standing.reason,
+        now.standing.since.cast_signed(),
+        now.standing.lease_until.cast_signed(),
+        now.standing.by_admin,
+        identity.map(|identity| &identity.thumbprint),
+        identity.map(|identity| identity.serial.cast_signed()),
+        identity.and_then(|identity| identity.next.as_ref()),
+        identity.map(|identity| &identity.signed),
+        identity.and_then(|identity| identity.reset_at.map(u64::cast_signed)),
+    ])?;
     Ok(())
 }
 

@@ -13,21 +13,45 @@ use super::{RegisterRequest, Staged, Writer, storage};
 use crate::backend::{Act, Backend, Batch, Step};
 use crate::directory::{Effect, Precondition, Registered};
 use crate::error::{DirectoryError, RegisterError};
-use crate::import::Imported;
+use crate::import::{ImportNode, Imported};
 use crate::serial::{soa_serial, whole};
 use crate::state::{NodeState, Standing};
 use crate::token::Actor;
 
 type Outcome = Result<Effect, Vec<Conflict>>;
 
+/// What a chunk leaves behind: its nodes and documents, which take as long to free as to make. Whoever gets the answer drops it,
+/// so that the writer need not.
+#[derive(Debug, Default)]
+pub(crate) struct Spent(#[expect(dead_code, reason = "it is there to be dropped")] Vec<Step>);
+
 /// Nodes of a chunk that become durable together.
 #[derive(Default)]
 struct Short {
     steps: Vec<Step>,
-    /// Where in the steps the chunk itself brought a domain: it is not in the store yet.
+    /// Where in the steps the chunk itself brought a domain: it is not in the store yet. Made when somebody asks, for most
+    /// chunks bring each domain once.
     brought: HashMap<DomainName, usize>,
+    /// How many steps are in it.
+    noted: usize,
     /// Those registered like this already: only their leases begin anew.
     renewed: Vec<DomainName>,
+}
+
+impl Short {
+    /// The registration of `domain` that the chunk itself brought.
+    fn brought(&mut self, domain: &DomainName) -> Option<&Registered> {
+        for (at, step) in self.steps.iter().enumerate().skip(self.noted) {
+            if let Act::Register { now, .. } = &step.act {
+                self.brought.insert(now.node.domain().clone(), at);
+            }
+        }
+        self.noted = self.steps.len();
+        match &self.steps[*self.brought.get(domain)?].act {
+            Act::Register { now, .. } => Some(now),
+            _ => None,
+        }
+    }
 }
 
 impl<B: Backend + ?Sized> Writer<B> {
@@ -35,23 +59,24 @@ impl<B: Backend + ?Sized> Writer<B> {
     pub(super) fn import(
         &mut self,
         mut staged: Staged,
-        nodes: Vec<Node>,
+        nodes: Vec<ImportNode>,
         by: &Actor,
-    ) -> (Staged, Result<Imported, DirectoryError>) {
+    ) -> (Staged, Result<(Imported, Spent), DirectoryError>) {
         staged.time = (self.clock)();
         let mut outcomes = Vec::with_capacity(nodes.len());
         let result = self.import_all(&mut staged, nodes, by, &mut outcomes);
         let serial = soa_serial(self.serial);
-        (staged, result.map(|()| Imported { serial, outcomes }))
+        (staged, result.map(|spent| (Imported { serial, outcomes }, Spent(spent))))
     }
 
     fn import_all(
         &mut self,
         staged: &mut Staged,
-        nodes: Vec<Node>,
+        nodes: Vec<ImportNode>,
         by: &Actor,
         outcomes: &mut Vec<Outcome>,
-    ) -> Result<(), DirectoryError> {
+    ) -> Result<Vec<Step>, DirectoryError> {
+        let mut spent = Vec::new();
         let mut short = Short::default();
         let mut draft = staged.imported.take().unwrap_or_else(|| Draft::new(&staged.zones));
         let mut mark = draft.mark();
@@ -60,7 +85,7 @@ impl<B: Backend + ?Sized> Writer<B> {
                 Ok(Ok(outcome)) => outcomes.push(outcome),
                 Ok(Err(node)) => {
                     // What came before it is published first: the long way starts from there.
-                    self.keep(staged, &mut draft, mark, std::mem::take(&mut short), by)?;
+                    spent.extend(self.keep(staged, &mut draft, mark, std::mem::take(&mut short), by)?);
                     let waiting = std::mem::replace(staged, self.begin());
                     let _ = self.finish(Staged { imported: Some(draft), ..waiting });
                     *staged = self.begin();
@@ -78,7 +103,8 @@ impl<B: Backend + ?Sized> Writer<B> {
         }
         let kept = self.keep(staged, &mut draft, mark, short, by);
         staged.imported = Some(draft);
-        kept
+        spent.extend(kept?);
+        Ok(spent)
     }
 
     /// Decides a node that may go the short way; gives it back if it may not.
@@ -87,16 +113,18 @@ impl<B: Backend + ?Sized> Writer<B> {
         staged: &Staged,
         draft: &mut Draft,
         short: &mut Short,
-        node: Node,
+        import: ImportNode,
         by: &Actor,
     ) -> Result<Result<Outcome, Node>, DirectoryError> {
+        let ImportNode { node, document, ready } = import;
         let domain = node.domain();
-        let there = match short.brought.get(domain).map(|at| &short.steps[*at].act) {
-            Some(Act::Register { now, .. }) => Some(now.clone()),
-            _ if draft.zones().has_node(domain) || staged.held.has_node(domain) => {
-                self.backend.node(domain).map_err(|error| storage(&Arc::new(error)))?
+        let there = if draft.zones().has_node(domain) || staged.held.has_node(domain) {
+            match short.brought(domain) {
+                Some(brought) => Some(brought.clone()),
+                None => self.backend.node(domain).map_err(|error| storage(&Arc::new(error)))?,
             }
-            _ => None,
+        } else {
+            None
         };
         if there.as_ref().is_some_and(|there| there.standing.state != NodeState::Active || there.identity.is_some()) {
             return Ok(Err(node));
@@ -111,7 +139,7 @@ impl<B: Backend + ?Sized> Writer<B> {
         if !held.is_empty() {
             return Ok(Ok(Err(held)));
         }
-        if let Err(conflicts) = draft.check_and_put(&node, soa_serial(serial)) {
+        if let Err(conflicts) = draft.check_and_put_ready(&node, ready, soa_serial(serial)) {
             return Ok(Ok(Err(conflicts)));
         }
         let lease_until = staged.time + u64::from(self.leases.times.lease_of(&node));
@@ -123,17 +151,16 @@ impl<B: Backend + ?Sized> Writer<B> {
             Some(there) => (Effect::Replaced, there.created),
             None => (Effect::Created, staged.time),
         };
-        short.brought.insert(domain.clone(), short.steps.len());
         let old = there.as_ref().map(|there| there.standing.state);
         let now = Registered { node, revision: serial, created, updated: staged.time, standing, identity: None };
-        let act = Act::Register { before: there.map(|there| there.node), old, now };
+        let act = Act::Register { before: there.map(|there| there.node), old, now, document: Some(document) };
         // Without the zones' serials: the history of differences after a restart ends at an import, which is more than
         // secondaries would want to hear piece by piece.
         short.steps.push(Step { serial, by: Some(by.token_id.clone()), act, zones: Vec::new() });
         Ok(Ok(Ok(effect)))
     }
 
-    /// Makes a chunk's changes durable, or takes them out of the draft.
+    /// Makes a chunk's changes durable and gives them back, or takes them out of the draft.
     fn keep(
         &mut self,
         staged: &mut Staged,
@@ -141,7 +168,8 @@ impl<B: Backend + ?Sized> Writer<B> {
         mark: tandem_zone::draft::Mark,
         short: Short,
         by: &Actor,
-    ) -> Result<(), DirectoryError> {
+    ) -> Result<Vec<Step>, DirectoryError> {
+        let mut kept = Vec::new();
         if let Some(last) = short.steps.last().map(|step| step.serial) {
             let touched = draft.changed_zones().map(|(apex, soa)| (apex.clone(), whole(soa, last))).collect();
             let batch = Batch {
@@ -167,11 +195,12 @@ impl<B: Backend + ?Sized> Writer<B> {
                 }
             }
             staged.serial = last;
+            kept = batch.steps;
         }
         for domain in &short.renewed {
             self.leases.renew(domain, staged.time);
         }
-        Ok(())
+        Ok(kept)
     }
 
     /// The long way: as if the node had come alone.

@@ -275,7 +275,7 @@ async fn old_entries_go_and_the_newest_stay() {
                     Registered { node: node("a.ostel.me", &format!("192.0.2.{last}")), revision, ..before.clone() };
                 let then = Serial::new(u32::try_from(revision - 1).unwrap());
                 let old = Some(NodeState::Active);
-                let act = Act::Register { before: Some(before.node.clone()), old, now: now.clone() };
+                let act = Act::Register { before: Some(before.node.clone()), old, now: now.clone(), document: None };
                 before = now;
                 Step { serial: revision, by: None, act, zones: vec![(name("ostel.me"), then), (peers.clone(), then)] }
             })
@@ -328,7 +328,8 @@ fn trimming_is_bounded_and_leaves_no_gap() {
         let standing = tandem_store::Standing::begin(NodeState::Active, 1, 2);
         let node = node("a.ostel.me", "192.0.2.1");
         let now = Registered { node, revision, created: 1, updated: 1, standing, identity: None };
-        let act = Act::Register { before: None, old: None, now };
+        let old = (index > 0).then_some(NodeState::Active);
+        let act = Act::Register { before: None, old, now, document: None };
         let steps = vec![Step { serial: revision, by: None, act, zones: Vec::new() }];
         let after = (index > 0).then_some(revision - 1);
         backend
