@@ -223,13 +223,18 @@ impl FromStr for DomainName {
 /// As people write it: lower case, no trailing dot.
 impl fmt::Display for DomainName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, label) in self.labels().enumerate() {
-            if index > 0 {
-                f.write_str(".")?;
+        // In one piece: whoever makes a string of it gets its room at once.
+        let mut text = [0; MAX_WIRE_LEN];
+        let mut end = 0;
+        for label in self.labels() {
+            if end > 0 {
+                text[end] = b'.';
+                end += 1;
             }
-            f.write_str(std::str::from_utf8(label).expect("labels are ASCII: check_label looks at each octet"))?;
+            text[end..end + label.len()].copy_from_slice(label);
+            end += label.len();
         }
-        Ok(())
+        f.write_str(std::str::from_utf8(&text[..end]).expect("labels are ASCII: check_label looks at each octet"))
     }
 }
 

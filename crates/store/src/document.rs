@@ -10,8 +10,14 @@ pub(crate) const VERSION: u32 = 1;
 
 /// The document of `node`, its domain left out: that is the key it is kept under.
 pub(crate) fn write(node: &Node) -> String {
-    serde_json::to_string(&v1::Document::from_node(node)).expect("a document is maps with text keys, lists and values")
+    let mut text = Vec::with_capacity(USUAL_LEN);
+    serde_json::to_writer(&mut text, &v1::Document::from_node(node))
+        .expect("a document is maps with text keys, lists and values");
+    String::from_utf8(text).expect("JSON is UTF-8")
 }
+
+/// Octets that most documents stay below: two targets with two addresses each, a key and a number take 500.
+const USUAL_LEN: usize = 640;
 
 /// Reads a document that this version or an earlier one wrote.
 ///
@@ -212,7 +218,9 @@ mod v1 {
 
     fn to_hex(octets: &[u8; 32]) -> String {
         let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value & 0xf)]);
-        octets.iter().flat_map(|octet| [digit(octet >> 4), digit(*octet)]).collect()
+        let mut text = String::with_capacity(64);
+        text.extend(octets.iter().flat_map(|octet| [digit(octet >> 4), digit(*octet)]));
+        text
     }
 
     fn from_hex(text: &str) -> Option<[u8; 32]> {
