@@ -32,7 +32,7 @@ pub(super) struct NodeColumns<'a> {
     pub(super) reason: Option<&'a str>,
 }
 
-/// What [`write`] needs.
+/// The statement of [`write()`].
 pub(super) const WRITE: &str =
     "INSERT INTO journal (serial, subject, kind, time, token, before, after, zones, old_state, new_state, reason)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
