@@ -1,6 +1,7 @@
 //! The endpoints, one file a resource.
 
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod change;
 pub(crate) mod health;
 pub(crate) mod import;

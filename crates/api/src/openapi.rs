@@ -6,7 +6,9 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use crate::handler::{audit, change, health, import, invitation, key, life, node, registration, reload, token, zone};
+use crate::handler::{
+    audit, backup, change, health, import, invitation, key, life, node, registration, reload, token, zone,
+};
 use crate::problem::{Kind, PROBLEM_JSON, ProblemBody, TYPE_PREFIX};
 
 /// The description as JSON text; made once.
@@ -34,7 +36,7 @@ pub fn text() -> &'static str {
     paths(
         node::put, node::get, node::delete, node::records, node::list, import::import, key::document, key::reset,
         life::renew, life::drain, life::suspend, life::compromised, life::restore, life::approve, life::reject, change::get, audit::list,
-        zone::list, zone::export, reload::reload,
+        zone::list, zone::export, reload::reload, backup::get,
         token::post,
         token::list, token::delete, token::rotate, invitation::post, invitation::list, invitation::delete,
         invitation::redeem, registration::post, health::livez, health::readyz, health::openapi
@@ -47,6 +49,7 @@ pub fn text() -> &'static str {
         (name = "tokens", description = "Who may call; for admins, but for a token's own rotation."),
         (name = "invitations", description = "Codes that make a domain's first token."),
         (name = "registrations", description = "Tokens for whoever asks, where that is allowed."),
+        (name = "operation", description = "Keeping a directory; for admins."),
         (name = "health", description = "Open to everybody."),
     ),
 )]
@@ -104,7 +107,7 @@ fn problems(operation: &str) -> Vec<Kind> {
             InvalidRequest,
             PreconditionRequired,
         ],
-        "listNodes" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
+        "listNodes" | "backUp" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "importNodes" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooSlow, TooLarge, UnsupportedType],
         "listAudit" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "followChanges" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooOld],

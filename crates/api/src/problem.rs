@@ -299,7 +299,7 @@ impl Problem {
         Self::new(Kind::Unavailable, detail)
     }
 
-    fn because(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub(crate) fn because(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.0.cause = Some(cause.into());
         self
     }
@@ -404,7 +404,12 @@ impl From<DirectoryError> for Problem {
                 "The change did not reach the disk in time. It may yet happen: read the resource before the next try.",
             ),
             DirectoryError::Storage(source) => {
-                Self::unavailable("The store could not be written; nothing was changed.").because(source)
+                // Most often the disk is full: a caller cannot free it, an operator can.
+                Self::unavailable(
+                    "The store could not be written; nothing was changed. Try again; if it goes on, tell the operator of \
+                     this directory to see whether the disk is full.",
+                )
+                .because(source)
             }
         }
     }

@@ -17,7 +17,9 @@ use axum::routing::{delete, get, post, put};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::handler::{audit, change, health, import, invitation, key, life, node, registration, reload, token, zone};
+use crate::handler::{
+    audit, backup, change, health, import, invitation, key, life, node, registration, reload, token, zone,
+};
 use crate::leftover::Leftover;
 use crate::problem::{Kind, Problem};
 use crate::state::Api;
@@ -47,6 +49,7 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
         .route("/v1/nodes/{domain}/reject", post(life::reject))
         .route("/v1/changes", get(change::get))
         .route("/v1/audit", get(audit::list))
+        .route("/v1/backup", get(backup::get))
         .route("/v1/import", post(import::import))
         .route("/v1/zones", get(zone::list))
         .route("/v1/zones/reload", post(reload::reload))

@@ -71,6 +71,8 @@ pub(crate) struct Api {
     pub(crate) growing: Growing,
     /// Held by the one import that runs.
     pub(crate) importing: Mutex<()>,
+    /// Held by the one backup that is made, until it is sent.
+    pub(crate) backing_up: Arc<Mutex<()>>,
     /// Whether requests come over TLS.
     pub(crate) secure: bool,
     /// The URL that callers use, when it is configured.
@@ -96,6 +98,7 @@ impl Api {
             running: Running::default(),
             growing: Growing::default(),
             importing: Mutex::new(()),
+            backing_up: Arc::new(Mutex::new(())),
             secure: own_url.starts_with("https:"),
             public_url,
             own_url,

@@ -5,12 +5,15 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::fs::File;
 
 use tandem_model::{DomainName, Node, Serial};
 
 use crate::directory::Registered;
 use crate::document::DocumentError;
+use crate::error::BackupError;
 use crate::invitation::InvitationInfo;
+use crate::sqlite::backup::Manifest;
 use crate::state::{NodeState, shown};
 use crate::token::TokenInfo;
 
@@ -121,6 +124,14 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`BackendError`] when it would not.
     fn probe(&self) -> Result<(), BackendError>;
+
+    /// Makes a backup of this moment, at `now` in seconds since 1970; the file is open for reading and has no name.
+    /// Changes go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`BackupError`]: another is being made, or there is no room for it.
+    fn back_up(&self, now: u64) -> Result<(Manifest, File), BackupError>;
 
     /// Lets go of files and locks; later calls give [`BackendError::Closed`].
     fn close(&self);

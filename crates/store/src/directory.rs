@@ -6,6 +6,7 @@
 mod credential;
 mod life;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -21,7 +22,7 @@ use tokio::time::timeout;
 use crate::admin_token;
 use crate::backend::{Backend, BackendError};
 use crate::conditions::{Clock, Conditions};
-use crate::error::{DeregisterError, DirectoryError, OpenError, ReadError, RegisterError, ReloadError};
+use crate::error::{BackupError, DeregisterError, DirectoryError, OpenError, ReadError, RegisterError, ReloadError};
 use crate::health::Health;
 use crate::identity::{Claim, Signature};
 use crate::import::{ImportNode, ImportRehearsal, Imported};
@@ -29,6 +30,7 @@ use crate::journal::Keeping;
 use crate::keyring::Keyring;
 use crate::lease::Leases;
 use crate::open;
+use crate::sqlite::backup::Manifest;
 use crate::sqlite::{DATABASE, READERS, SqliteBackend};
 use crate::state::{NodeIdentity, NodeState, Standing};
 use crate::stats::{Counters, StoreStats};
@@ -436,6 +438,17 @@ impl Directory {
     /// 4,096 stay in any case. Until this is called it is 90 days.
     pub fn keep_journal(&self, days: u64) {
         self.inner.keeping.keep(days);
+    }
+
+    /// Makes a backup of this moment while changes go on: a file without a name, open for reading, and what it holds.
+    ///
+    /// # Errors
+    ///
+    /// [`BackupError`]: another is being made, or there is no room for it in the data directory.
+    pub async fn back_up(&self) -> Result<(Manifest, File), BackupError> {
+        let (backend, now) = (Arc::clone(&self.inner.backend), (self.inner.clock)());
+        let made = tokio::task::spawn_blocking(move || backend.back_up(now)).await;
+        made.unwrap_or_else(|error| Err(BackupError::Io { file: DATABASE.into(), source: Box::new(error) }))
     }
 
     /// What it has done since it was opened.

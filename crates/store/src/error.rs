@@ -1,6 +1,7 @@
 //! What goes wrong, one type an operation: who is at fault, and what the caller can do.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use tandem_zone::{BuildError, Conflict};
 
@@ -175,6 +176,85 @@ pub enum ReloadError {
     /// The store failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+}
+
+/// Why there is no backup, or why one cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// There is nothing to back up.
+    #[error("{0} does not exist: name the data folder of the service with --data-dir")]
+    NoDatabase(PathBuf),
+    /// Another one is being made: try again.
+    #[error("another backup is being made")]
+    Busy,
+    /// Not a backup of ours.
+    #[error("{0} is no backup of a Tandem directory")]
+    NoBackup(PathBuf),
+    /// Made by a later version.
+    #[error("{file} has schema {found}, this program knows up to {known}: use a newer tandem")]
+    Newer {
+        /// The file.
+        file: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// Its contents are not what was written.
+    #[error("{0} is damaged: {1}")]
+    Damaged(PathBuf, String),
+    /// Cannot be read or written.
+    #[error("{file} cannot be read or written")]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the system, or SQLite, says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Why nothing was restored; the directory is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// There is a database already.
+    #[error("{0} exists: restore into an empty folder, or replace it with --force (it is kept under another name)")]
+    NotEmpty(PathBuf),
+    /// The backup is not good.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The directory is in use, cannot be written, or a registration in the backup cannot be read.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+impl BackupError {
+    /// The system refused `file`.
+    pub(crate) fn io(file: &Path, error: io::Error) -> Self {
+        Self::Io { file: file.into(), source: Box::new(error) }
+    }
+
+    /// SQLite refused `file`.
+    pub(crate) fn sqlite(file: &Path, error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match error.sqlite_error_code() {
+            Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(file.into(), error.to_string()),
+            _ => Self::Io { file: file.into(), source: Box::new(error) },
+        }
+    }
+
+    /// The same of `original`, of which `copy` is a copy.
+    pub(crate) fn about(self, copy: &Path, original: &Path) -> Self {
+        let name = |file: PathBuf| if file == copy { original.to_owned() } else { file };
+        match self {
+            Self::NoDatabase(file) => Self::NoDatabase(name(file)),
+            Self::Busy => Self::Busy,
+            Self::NoBackup(file) => Self::NoBackup(name(file)),
+            Self::Newer { file, found, known } => Self::Newer { file: name(file), found, known },
+            Self::Damaged(file, what) => Self::Damaged(name(file), what),
+            Self::Io { file, source } => Self::Io { file: name(file), source },
+        }
+    }
 }
 
 impl OpenError {

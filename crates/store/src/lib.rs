@@ -34,8 +34,8 @@ pub use conditions::{Clock, Conditions};
 pub use directory::{Directory, Effect, Precondition, Receipt, Registered, ReloadReport};
 pub use document::DocumentError;
 pub use error::{
-    ActError, DeregisterError, DirectoryError, OpenError, ReadError, RegisterError, ReloadError, RenewError,
-    ResetKeyError,
+    ActError, BackupError, DeregisterError, DirectoryError, OpenError, ReadError, RegisterError, ReloadError,
+    RenewError, ResetKeyError, RestoreError,
 };
 pub use identity::{KeyError, Signature};
 pub use import::{ImportNode, ImportRehearsal, Imported, MAX_IMPORT};
@@ -43,6 +43,8 @@ pub use invitation::{InvitationCode, InvitationInfo, NewInvitation};
 pub use keep::{KEPT_FOR, Keep, Seal};
 pub use lease::{Lease, LeaseTimes};
 pub use sqlite::SqliteBackend;
+pub use sqlite::backup::Manifest;
+pub use sqlite::restore::{RestoreOptions, Restored, restore};
 pub use state::{Action, NodeIdentity, NodeState, Refusal, Standing};
 pub use stats::StoreStats;
 pub use token::{Actor, NewToken, Origin, Right, Rights, Scope, TokenError, TokenInfo, TokenSecret};

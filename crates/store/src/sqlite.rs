@@ -3,30 +3,36 @@
 //! One connection writes, a few read, one moves the log into the file. The log (WAL) is synced at every commit, so a
 //! change that was acknowledged survives a power cut. Reading order: `schema`, `file`, this file, `row`, `journal`.
 
+pub mod backup;
 mod checkpoint;
 mod credential;
 mod file;
 mod journal;
+pub mod restore;
 mod row;
 mod schema;
 
-use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tandem_model::DomainName;
 
+use self::backup::Manifest;
 use self::checkpoint::Checkpointer;
 use crate::backend::{AuditEntry, Backend, BackendError, Batch, JournalEntry, Loaded, StoredAnswer};
 use crate::directory::Registered;
-use crate::error::OpenError;
+use crate::error::{BackupError, OpenError};
 use crate::state::NodeState;
 
 pub(crate) use self::file::{DATABASE, io_error, remove, sync_directory};
 
 /// Connections that read: one for the writer thread, the others for [`Directory`](crate::Directory)'s callers.
 pub(crate) const READERS: usize = 5;
+/// A backup while it is made for somebody else's file.
+const BACKUP: &str = "tandem.db.backup";
 /// Longest wait for another connection's lock; only a person with `sqlite3` could hold one.
 const BUSY_WAIT: Duration = Duration::from_secs(2);
 /// Longest wait for a reading connection.
@@ -44,6 +50,9 @@ pub struct SqliteBackend {
     writer: Mutex<Option<Connection>>,
     readers: Readers,
     checkpointer: Checkpointer,
+    data_dir: PathBuf,
+    /// Held by the one backup that is made.
+    backing_up: Mutex<()>,
     /// Held, not used: its lock keeps other processes out.
     lock: Mutex<Option<file::DirectoryLock>>,
 }
@@ -56,6 +65,8 @@ impl SqliteBackend {
     /// [`OpenError`]: what is there is damaged, newer, in use or out of reach; it is left as it was.
     pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
         let held = file::lock(data_dir)?;
+        // Of a backup that a crash broke off.
+        remove(&data_dir.join(BACKUP))?;
         let path = file::prepare(data_dir)?;
         let sqlite = |e| file::sqlite_error(&path, e);
         let mut writer = Connection::open_with_flags(&path, WRITE).map_err(sqlite)?;
@@ -70,6 +81,8 @@ impl SqliteBackend {
             writer: Mutex::new(Some(writer)),
             readers: Readers { state: Mutex::new(Pool { idle, closed: false }), returned: Condvar::new() },
             checkpointer: Checkpointer::start(second).map_err(|e| io_error(&path, e))?,
+            data_dir: data_dir.into(),
+            backing_up: Mutex::new(()),
             lock: Mutex::new(Some(held)),
         })
     }
@@ -197,6 +210,22 @@ impl Backend for SqliteBackend {
         let writer = guard.as_mut().ok_or(BackendError::Closed)?;
         writer.prepare_cached("UPDATE serial SET probe = probe + 1")?.execute([])?;
         Ok(())
+    }
+
+    fn back_up(&self, now: u64) -> Result<(Manifest, File), BackupError> {
+        let _one = match self.backing_up.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(BackupError::Busy),
+        };
+        let path = self.data_dir.join(BACKUP);
+        let made = backup::snapshot(&self.data_dir.join(DATABASE), &path, now)
+            .and_then(|manifest| Ok((manifest, File::open(&path).map_err(|error| BackupError::io(&path, error))?)));
+        // Whoever has it open reads it to its end; then its room is free again, however this process ends.
+        if let Err(error) = remove(&path) {
+            tracing::warn!(%error, "the file of a backup was not removed");
+        }
+        made
     }
 
     fn close(&self) {

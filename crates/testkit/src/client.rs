@@ -48,6 +48,23 @@ pub struct Client {
 }
 
 impl Client {
+    /// Asks with another token from now on.
+    pub fn set_token(&mut self, token: &str) {
+        self.token = token.into();
+    }
+
+    /// Sends lines of JSON; an error when no answer came.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_send`](Self::try_send).
+    pub fn try_send_lines(&self, path: &str, lines: &str) -> Result<Response, Box<ureq::Error>> {
+        let request = Request::builder().method("POST").uri(format!("{}{path}", self.api));
+        let request = request.header("authorization", format!("Bearer {}", self.token));
+        let request = request.header("content-type", "application/x-ndjson").body(lines);
+        Self::read(self.agent.run(request.map_err(ureq::Error::from)?)?)
+    }
+
     /// Sends a request; an error when no answer came.
     ///
     /// # Errors
@@ -65,13 +82,16 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut response = match body {
+        Self::read(match body {
             Some(body) => {
                 let request = request.header("content-type", "application/json").body(body.to_string());
                 self.agent.run(request.map_err(ureq::Error::from)?)
             }
             None => self.agent.run(request.body(()).map_err(ureq::Error::from)?),
-        }?;
+        }?)
+    }
+
+    fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Response, Box<ureq::Error>> {
         let fields = response.headers().iter();
         let headers =
             fields.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));

@@ -35,6 +35,7 @@ pub struct Setup {
     zones: Option<PathBuf>,
     args: Vec<String>,
     environment: Vec<(String, String)>,
+    disk: Option<u32>,
 }
 
 impl Setup {
@@ -63,6 +64,14 @@ impl Setup {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Keeps the data on a disk of its own, in memory, with so many KiB; [`Service::data_dir`] leads there. Needs root, or a
+    /// system that gives users namespaces. What is on it ends with the service.
+    #[must_use]
+    pub fn small_disk(mut self, kib: u32) -> Self {
+        self.disk = Some(kib);
         self
     }
 
@@ -119,7 +128,10 @@ impl Service {
     fn launch(home: TempDir, setup: Setup) -> Result<Self, Output> {
         let log = fs::File::options().create(true).append(true).open(log_file(&home)).expect("the log can be made");
         let zones = setup.zones.clone().unwrap_or_else(|| repository().join("zones"));
-        let mut command = Command::new(tandem());
+        let mut command = match setup.disk {
+            Some(kib) => on_small_disk(&home.path().join("data"), kib),
+            None => Command::new(tandem()),
+        };
         command.arg("serve");
         let mut default = |flag: &str, value: &OsStr| {
             if !setup.args.iter().any(|arg| arg == flag) {
@@ -269,7 +281,15 @@ impl Service {
     /// The data folder.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
-        self.home.path().join("data")
+        let dir = self.home.path().join("data");
+        match self.setup.disk {
+            // As the process sees it: only there the disk is mounted.
+            Some(_) => {
+                let root = Path::new("/proc").join(self.pid().to_string()).join("root");
+                root.join(dir.strip_prefix("/").unwrap_or(&dir))
+            }
+            None => dir,
+        }
     }
 
     /// The folder that the service was started in; tests may put files there.
@@ -296,6 +316,12 @@ impl Service {
     #[must_use]
     pub fn tandem<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Output {
         let mut command = Command::new(tandem());
+        if self.setup.disk.is_some() {
+            // Where its disk is.
+            command = Command::new("nsenter");
+            command.args(["--target", &self.pid().to_string(), "--user", "--mount", "--", "sh", "-c"]);
+            command.args([r#"cd "$1" && shift && exec "$@""#, "sh"]).arg(self.home.path()).arg(tandem());
+        }
         command.args(args).current_dir(self.home.path());
         run(&mut command)
     }
@@ -372,6 +398,16 @@ impl Drop for Service {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// The program in a mount namespace of its own, where `data` is a file system of `kib` KiB in memory.
+fn on_small_disk(data: &Path, kib: u32) -> Command {
+    fs::create_dir_all(data).expect("a temporary folder is writable");
+    let script = r#"mount -t tmpfs -o mode=0700,size="$1"k tandem "$2" && shift 2 && exec "$@""#;
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "--", "sh", "-c", script, "sh"]);
+    command.arg(kib.to_string()).arg(data).arg(tandem());
+    command
 }
 
 fn log_file(home: &TempDir) -> PathBuf {

@@ -1,7 +1,9 @@
 //! The `tandem` command as its users run it: the real program, real ports, its files and exit statuses.
 
+mod backup;
 mod client;
 mod configure;
+mod disk_full;
 mod durability;
 mod first_minutes;
 mod help;

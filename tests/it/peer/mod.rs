@@ -66,7 +66,7 @@ pub(crate) fn require(programs: &[&str]) -> bool {
 ///
 /// In CI.
 #[expect(clippy::print_stderr, reason = "a skip must be seen")]
-fn skip(reason: &str) {
+pub(crate) fn skip(reason: &str) {
     let in_ci = std::env::var("CI").is_ok_and(|value| value == "true");
     assert!(!in_ci, "must run in CI, but {reason}");
     eprintln!("skipped: {reason}");

@@ -104,8 +104,15 @@ fn accepts_all(headers: &HeaderMap) -> bool {
 async fn check_age(api: &Api, after: u64) -> Result<(), Problem> {
     let last = *api.directory.changes().borrow();
     let oldest = api.directory.oldest_entry().await?.unwrap_or(last);
-    // 0 asks for what there is.
-    if after <= last && (after == 0 || after + 1 >= oldest) {
+    // 0 asks for what there is; and what is told last need not be an entry.
+    if after == 0 || after == last || (after < last && after + 1 == oldest) {
+        return Ok(());
+    }
+    // Every id that was told since is an entry: one that is not was told before the directory was restored from a backup.
+    let is_entry = async || {
+        Ok::<_, Problem>(api.directory.journal(after - 1, 1).await?.first().is_some_and(|e| e.serial == after))
+    };
+    if after < last && after >= oldest && is_entry().await? {
         return Ok(());
     }
     Err(Problem::new(Kind::TooOld, "The changes behind that one are not kept: list the nodes again, and begin anew."))

@@ -118,7 +118,7 @@ fn print(api: &Api, zones: Arc<Zones>, apex: DomainName, records: Records) -> Re
             tracing::debug!(zone = %apex, "the reader of an export was too slow or has gone");
         }
     });
-    let mut response = Body::new(PieceBody { pieces: reader, ended: false }).into_response();
+    let mut response = Body::new(PieceBody::new(reader)).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(TEXT_DNS));
     Ok(response)
 }
@@ -145,9 +145,10 @@ impl Records {
 
 /// A part of an export on its way.
 #[derive(Debug)]
-enum Piece {
-    Text(Bytes),
-    /// The zone is whole. Without this the body ends in an error, so that nobody takes a part for a zone.
+pub(super) enum Piece {
+    /// Octets of it.
+    Data(Bytes),
+    /// It is whole. Without this the body ends in an error, so that nobody takes a part for all of it.
     End,
 }
 
@@ -161,7 +162,7 @@ struct Pieces {
 impl Pieces {
     fn send(&mut self) -> fmt::Result {
         let text = std::mem::replace(&mut self.text, String::with_capacity(PIECE));
-        self.hand_on(Piece::Text(text.into()))
+        self.hand_on(Piece::Data(text.into()))
     }
 
     fn hand_on(&self, piece: Piece) -> fmt::Result {
@@ -177,15 +178,22 @@ impl fmt::Write for Pieces {
 }
 
 /// A body made of those pieces.
-struct PieceBody {
+pub(super) struct PieceBody {
     pieces: mpsc::Receiver<Piece>,
     ended: bool,
+}
+
+impl PieceBody {
+    /// Takes the pieces from where they are put.
+    pub(super) const fn new(pieces: mpsc::Receiver<Piece>) -> Self {
+        Self { pieces, ended: false }
+    }
 }
 
 /// The export broke off.
 #[derive(Debug, thiserror::Error)]
 #[error("the export broke off")]
-struct BrokenOff;
+pub(super) struct BrokenOff;
 
 impl http_body::Body for PieceBody {
     type Data = Bytes;
@@ -199,7 +207,7 @@ impl http_body::Body for PieceBody {
             return Poll::Ready(None);
         }
         self.pieces.poll_recv(context).map(|piece| match piece {
-            Some(Piece::Text(text)) => Some(Ok(Frame::data(text))),
+            Some(Piece::Data(text)) => Some(Ok(Frame::data(text))),
             Some(Piece::End) => {
                 self.ended = true;
                 None
@@ -222,12 +230,12 @@ mod tests {
     async fn a_part_is_never_taken_for_a_zone() {
         for (id, end) in [("whole", true), ("broken off", false)] {
             let (pieces, reader) = mpsc::channel(PIECES_AHEAD);
-            pieces.send(Piece::Text("a".into())).await.unwrap();
+            pieces.send(Piece::Data("a".into())).await.unwrap();
             if end {
                 pieces.send(Piece::End).await.unwrap();
             }
             drop(pieces);
-            let body = PieceBody { pieces: reader, ended: false }.collect().await;
+            let body = PieceBody::new(reader).collect().await;
             assert_eq!(body.is_ok(), end, "{id}");
         }
     }
@@ -241,7 +249,7 @@ mod tests {
             (0..PIECE).try_for_each(|_| fmt::Write::write_str(&mut out, "abc")).and_then(|()| out.send())
         });
         let mut len = 0;
-        while let Some(Piece::Text(text)) = reader.recv().await {
+        while let Some(Piece::Data(text)) = reader.recv().await {
             assert!(text.len() < PIECE + 3);
             len += text.len();
         }

@@ -15,12 +15,18 @@ pub(crate) const DATABASE: &str = "tandem.db";
 /// The database while it is being made.
 const UNFINISHED: &str = "tandem.db.new";
 /// The file whose lock says that the directory is in use. The system lets go of it when the process ends, however.
-const LOCK: &str = "tandem.lock";
+pub(super) const LOCK: &str = "tandem.lock";
 /// Largest file that is read from end to end before it is opened. A larger one shows damage to a registration all the
 /// same, since all are read at start; damage elsewhere in it is found when it is met.
 const MAX_FULL_CHECK: u64 = 64 << 20;
 /// Octets of the header in which SQLite keeps what is asked here.
-const HEADER_LEN: usize = 100;
+pub(super) const HEADER_LEN: usize = 100;
+/// What every SQLite file begins with (https://www.sqlite.org/fileformat.html 1.3).
+pub(super) const MAGIC: &[u8] = b"SQLite format 3\0";
+/// Where `user_version` is in the header.
+pub(super) const USER_VERSION_AT: usize = 60;
+/// Where `application_id` is.
+pub(super) const APPLICATION_ID_AT: usize = 68;
 
 /// The lock of a data directory; ends with this value, or with the process.
 #[derive(Debug)]
@@ -101,15 +107,15 @@ fn inspect(path: &Path, mut file: File) -> Result<(), OpenError> {
         io::ErrorKind::UnexpectedEof => damaged(path, "shorter than the header of a database"),
         _ => io_error(path, error),
     })?;
-    // https://www.sqlite.org/fileformat.html 1.3: the magic text, user_version at 60, application_id at 68.
-    if !header.starts_with(b"SQLite format 3\0") {
+    if !header.starts_with(MAGIC) {
         return Err(damaged(path, "not an SQLite database"));
     }
-    let number = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    if number(68) != schema::APPLICATION_ID {
-        return Err(damaged(path, "a database of another program"));
+    match number_at(&header, APPLICATION_ID_AT) {
+        schema::APPLICATION_ID => {}
+        schema::BACKUP_ID => return Err(damaged(path, "a backup: `tandem restore` makes a database of it")),
+        _ => return Err(damaged(path, "a database of another program")),
     }
-    check_version(path, number(60).into())?;
+    check_version(path, number_at(&header, USER_VERSION_AT).into())?;
 
     let length = file.metadata().map_err(|e| io_error(path, e))?.len();
     let connection =
@@ -126,6 +132,11 @@ fn inspect(path: &Path, mut file: File) -> Result<(), OpenError> {
         }
     }
     Ok(())
+}
+
+/// A number of the header.
+pub(super) fn number_at(header: &[u8; HEADER_LEN], at: usize) -> i32 {
+    i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
 }
 
 fn check_version(path: &Path, found: i64) -> Result<(), OpenError> {

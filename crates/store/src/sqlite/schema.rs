@@ -8,6 +8,9 @@ use rusqlite::{Connection, TransactionBehavior};
 /// `application_id` of our files, the octets `TNDM`: tells them from other programs' databases.
 pub(super) const APPLICATION_ID: i32 = 0x544e_444d;
 
+/// That of a backup, the octets `TNDB`: nobody serves one as it is.
+pub(super) const BACKUP_ID: i32 = 0x544e_4442;
+
 /// The schema that this program writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 

@@ -1,6 +1,7 @@
 //! The directory as its callers use it: over real files, and over a backend that fails when told to.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod backup;
 mod change;
 mod credential;
 mod history;
@@ -13,6 +14,7 @@ mod open;
 mod reload;
 mod token;
 
+use std::fs::File;
 use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -21,7 +23,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use tandem_model::{DomainName, Node, NodeParts, Target};
 use tandem_store::backend::{AuditEntry, BackendError, Batch, JournalEntry, Loaded, StoredAnswer};
 use tandem_store::{
-    Actor, Backend, Clock, Directory, NodeState, OpenError, Precondition, Receipt, Registered, Scope, SqliteBackend,
+    Actor, Backend, BackupError, Clock, Directory, Manifest, NodeState, OpenError, Precondition, Receipt, Registered,
+    Scope, SqliteBackend,
 };
 use tandem_zone::Settings;
 use tandem_zone::master::StaticZone;
@@ -207,6 +210,10 @@ impl Backend for Scripted {
     fn probe(&self) -> Result<(), BackendError> {
         self.may_write()?;
         self.inner.probe()
+    }
+
+    fn back_up(&self, now: u64) -> Result<(Manifest, File), BackupError> {
+        self.inner.back_up(now)
     }
 
     fn close(&self) {

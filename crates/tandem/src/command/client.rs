@@ -29,6 +29,8 @@ const CONNECT_WAIT: Duration = Duration::from_secs(5);
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// Longest wait for the answer to an import's part.
 const IMPORT_WAIT: Duration = Duration::from_secs(90);
+/// Longest wait for the beginning of a backup: the service copies its database first.
+const BACKUP_WAIT: Duration = Duration::from_secs(90);
 /// Largest answer that is read into memory, in octets; a zone is streamed instead.
 const MAX_ANSWER: u64 = 16 << 20;
 /// Entries of a list that are asked for at a time (API-40).
@@ -59,6 +61,11 @@ impl ApiArgs {
     /// The service that runs on this machine.
     pub(super) fn running(&self) -> Result<Option<Running>, ClientError> {
         Ok(RuntimeFile::read(&self.here.data_dir()?))
+    }
+
+    /// The data folder of this machine's service, unless an API was named.
+    pub(super) fn local_data_dir(&self) -> Result<Option<PathBuf>, ClientError> {
+        if self.api.is_some() { Ok(None) } else { Ok(Some(self.here.data_dir()?)) }
     }
 
     /// The file that the token was said to be in.
@@ -163,6 +170,16 @@ impl Client {
     pub(super) fn get_text(&self, path: &str) -> Result<impl Read + use<>, ClientError> {
         let response = self.run(Request::get(self.url(path)), "text/dns", None, &[])?;
         Ok(checked(response)?.into_body().into_reader())
+    }
+
+    /// Asks for a backup; the caller streams it. Its length, if the service says.
+    pub(super) fn get_backup(&self, path: &str) -> Result<(Option<u64>, impl Read + use<>), ClientError> {
+        let request = self.head(Request::get(self.url(path)), "application/vnd.sqlite3", &[]);
+        let no_answer = |error| ClientError::no_answer(&self.base, error);
+        let request = request.body(()).map_err(|error| no_answer(ureq::Error::from(error)))?;
+        let request = self.agent.configure_request(request).timeout_recv_response(Some(BACKUP_WAIT)).build();
+        let body = checked(self.agent.run(request).map_err(no_answer)?)?.into_body();
+        Ok((body.content_length(), body.into_reader()))
     }
 
     /// Asks for server-sent events behind `last`: the caller reads until they end.
@@ -286,7 +303,7 @@ impl Client {
         member: &str,
         mut take: impl FnMut(Vec<T>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut path = format!("{path}?limit={PAGE}");
+        let mut path = format!("{path}{}limit={PAGE}", if path.contains('?') { '&' } else { '?' });
         loop {
             let mut answer = self.get::<serde_json::Value>(&path)?;
             take(serde_json::from_value(answer.body[member].take()).map_err(|e| self.broken(e))?)?;

@@ -2,6 +2,7 @@
 //! do; 2: the command line itself is wrong.
 
 mod audit;
+mod backup;
 mod body;
 mod changes;
 mod check_config;
@@ -21,6 +22,7 @@ mod problem;
 mod progress;
 mod publish;
 mod resolve;
+mod restore;
 mod serve;
 mod settings;
 mod token;
@@ -76,6 +78,8 @@ enum Command {
     Resolve(resolve::Resolve),
     Import(import::Import),
     Export(export::Export),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     Zone(zone::Zone),
     CheckConfig(check_config::CheckConfig),
     Configure(configure::Configure),
@@ -103,6 +107,8 @@ pub fn main() -> ExitCode {
         Command::Resolve(command) => command.run(),
         Command::Import(command) => command.run(),
         Command::Export(command) => command.run(),
+        Command::Backup(command) => command.run(),
+        Command::Restore(command) => command.run(),
         Command::Zone(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
         Command::Configure(command) => command.run(),

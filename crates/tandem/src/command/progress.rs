@@ -58,6 +58,14 @@ impl Progress {
         }
     }
 
+    /// `octets` have passed so far, of as many as were said; counted in MiB.
+    pub(super) fn at(&mut self, octets: u64) {
+        if let Shown::Bar(bar) = &self.0 {
+            bar.set_position(octets);
+        }
+        self.advance(0, octets >> 20);
+    }
+
     /// Takes the bar away.
     pub(super) fn end(self) {
         if let Shown::Bar(bar) = self.0 {
