@@ -1,6 +1,6 @@
 //! `kill -9` at any moment loses nothing that was acknowledged, and no serial is used twice.
 //!
-//! The parent starts this very program again as the child, 50 times over one directory, reads what it acknowledges,
+//! The parent starts this very program again as the child, 50 times or more over one directory, reads what it acknowledges,
 //! and kills it at some moment: while it opens the store, or after some acknowledgements, with others under way.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -16,6 +16,7 @@ use super::*;
 const DIR: &str = "TANDEM_TEST_KILL_DIR";
 /// Which child this is: its nodes' names have it.
 const ROUND: &str = "TANDEM_TEST_KILL_ROUND";
+/// How often the child is killed, unless `TANDEM_TEST_KILLS` says more.
 const ROUNDS: u64 = 50;
 /// Callers at a time in the child.
 const WORKERS: usize = 8;
@@ -25,11 +26,12 @@ type State = Option<u8>;
 
 #[test]
 fn fifty_kills() {
+    let asked = std::env::var("TANDEM_TEST_KILLS").map_or(0, |text| text.parse().expect("a number of kills"));
     let dir = tempfile::tempdir().unwrap();
     let mut states: BTreeMap<String, State> = BTreeMap::new();
     let mut serials: HashMap<u64, String> = HashMap::new();
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
-    for round in 0..ROUNDS {
+    for round in 0..ROUNDS.max(asked) {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         // Every eighth is killed while it opens; the others after 1 to 200 acknowledgements.
         let kill_after = if round % 8 == 7 { 0 } else { 1 + (random >> 33) % 200 };
