@@ -7,6 +7,9 @@ use std::process::Command;
 use serde_json::Value;
 use tandem_testkit::{Service, repository, run, tandem};
 
+/// The threats that docs/security.md answers.
+const THREATS: usize = 20;
+
 fn read(path: &str) -> String {
     fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
@@ -223,6 +226,36 @@ fn every_setting_is_documented() {
     let helps = [call(&["serve", "--help"]), call(&["publish", "--help"])].concat();
     for name in helps.split("[env: ").skip(1).map(|rest| rest.split(['=', ']']).next().unwrap()) {
         assert!(text.contains(&format!("`{name}`")), "`{name}` is not in docs/configuration.md");
+    }
+}
+
+/// docs/security.md has every threat, and each test that it names exists.
+#[test]
+fn the_tests_of_every_threat_exist() {
+    let text = read("docs/security.md");
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
+        .map(|line| line.split(" | ").collect::<Vec<_>>())
+        .filter(|cells| cells[0].bytes().all(|octet| octet.is_ascii_digit()))
+        .collect();
+    let numbers: Vec<String> = rows.iter().map(|cells| cells[0].to_owned()).collect();
+    assert_eq!(numbers, (1..=THREATS).map(|number| number.to_string()).collect::<Vec<_>>());
+    for cells in rows {
+        let [number, _, _, tests] = cells[..] else { panic!("four cells: {cells:?}") };
+        let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "threat {number} has no test");
+        for test in named {
+            let (file, name) = test.split_once("::").unwrap_or_else(|| panic!("threat {number}: {test}"));
+            let source = read(file);
+            // The attribute of a plain, an asynchronous or a property test is a few lines above.
+            let at = source.find(&format!("fn {name}(")).unwrap_or_else(|| panic!("threat {number}: no {test}"));
+            let lines: Vec<&str> = source[..at].lines().rev().take(8).collect();
+            assert!(
+                lines.iter().any(|line| line.contains("test]") || line.contains("::test(")),
+                "threat {number}: {test} is no test"
+            );
+        }
     }
 }
 

@@ -6,4 +6,5 @@ mod dns;
 mod docs;
 mod metrics;
 mod peer;
+mod privacy;
 mod requirements;

@@ -27,6 +27,15 @@ fn better(limit: &Rlimit, needed: u64) -> Option<u64> {
     (wanted > soft).then_some(wanted)
 }
 
+/// Lets the process make no core dumps, as far as the soft limit goes: a dump would have tokens, keys, and the addresses of the
+/// last clients (threat 20).
+pub(crate) fn forbid_core_dumps() {
+    let limit = getrlimit(Resource::Core);
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit }) {
+        warn!(%error, "core dumps cannot be switched off");
+    }
+}
+
 /// Raises the process's soft limit of open files (RLIMIT_NOFILE) to what `config` needs, as far as the hard limit lets
 /// it; says in the log when that is too low. Past the limit a service would take no new connections.
 pub(crate) fn raise(config: &Config) {

@@ -43,6 +43,7 @@ impl Serve {
         let config = self.settings.clone().load()?;
         telemetry::start(&config.log);
         file_limit::raise(&config);
+        file_limit::forbid_core_dumps();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let result = runtime.block_on(serve(config, &self.settings));
         // A file or a name server that hangs must not hold up the end of the process.
