@@ -27,6 +27,7 @@ use crate::health::Health;
 use crate::identity::{Claim, Signature};
 use crate::import::{ImportNode, Imported};
 use crate::journal::Keeping;
+use crate::keep::Keep;
 use crate::keyring::Keyring;
 use crate::lease::{Due, Lease, Leases};
 use crate::serial;
@@ -91,6 +92,7 @@ pub(crate) struct ActRequest {
     pub(crate) reason: Option<Box<str>>,
     pub(crate) must: Precondition,
     pub(crate) by: Actor,
+    pub(crate) keep: Option<Keep<Receipt>>,
 }
 
 /// What the thread owns.
@@ -138,6 +140,8 @@ struct Staged {
     nodes: HashMap<DomainName, Option<Registered>>,
     /// Leases that begin, or end with their registration.
     leases: Vec<LeaseChange>,
+    /// Answers to keep with them.
+    answers: Vec<StoredAnswer>,
     /// What time moved.
     due: Vec<Due>,
     replies: Vec<Reply>,
@@ -201,6 +205,7 @@ impl<B: Backend + ?Sized> Writer<B> {
             steps: Vec::new(),
             nodes: HashMap::new(),
             leases: Vec::new(),
+            answers: Vec::new(),
             due: Vec::new(),
             replies: Vec::new(),
             imported: None,
@@ -390,7 +395,7 @@ impl<B: Backend + ?Sized> Writer<B> {
             self.publish(draft.finish());
         } else if !staged.steps.is_empty() {
             let touched = serial::touched(&self.live.load(), &staged.zones, staged.serial);
-            match self.commit(staged.serial, staged.time, staged.steps, touched) {
+            match self.commit_with(staged.serial, staged.time, staged.steps, touched, staged.answers) {
                 Ok(()) => {
                     if staged.shows {
                         // Each step's version knows its own change only.

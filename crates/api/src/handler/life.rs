@@ -6,10 +6,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
-use tandem_store::{ActError, Action, RenewError, Right};
+use tandem_store::{ActError, Action, Receipt, RenewError, Right};
 
 use super::node::{charge, conflicts, find};
 use super::{JSON, json};
+use crate::idempotency::{self, Asker, Begun};
+use crate::json::Value;
 use crate::precondition::{Conditions, Outcome, etag};
 use crate::problem::{Kind, Problem};
 use crate::request::{Caller, PathDomain, demand_accepts, optional_json_body, parse_json, query};
@@ -55,6 +57,7 @@ macro_rules! action {
             params(
                 ("domain" = String, Path, description = "The node's SIP domain.", example = "debug.ostn.test"),
                 ("If-Match" = Option<String>, Header, description = "Only if the registration has this entity tag."),
+                ("Idempotency-Key" = Option<String>, Header, description = "In double quotes: the same request again gets the same answer for a day."),
             ),
             request_body(content = Option<ReasonBody>, content_type = "application/json"),
             responses((status = 200, description = "Done, or so already.", body = ChangeBody)),
@@ -124,14 +127,18 @@ action!(
 
 async fn act(
     action: Action,
-    api: &Api,
+    api: &Arc<Api>,
     caller: &Caller,
     domain: PathDomain,
     uri: &Uri,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let registered = find(api, caller, Right::Operate, &domain.name).await?;
+    caller.demand(Right::Operate, &domain.name)?;
+    if !headers.contains_key(idempotency::FIELD) {
+        // With a key it may be gone because of the first time.
+        find(api, caller, Right::Operate, &domain.name).await?;
+    }
     if action.needs_admin() {
         caller.demand_admin()?;
     }
@@ -139,6 +146,14 @@ async fn act(
     query(uri, &[])?;
     demand_accepts(headers, JSON)?;
     let body = optional_json_body(headers, body).await?;
+    let body = body.as_deref().map(parse_json).transpose()?;
+    let said = body.as_ref().unwrap_or(&Value::Null);
+    let path = format!("/v1/nodes/{}/{}", domain.name, action.as_str());
+    let first = match idempotency::begin(api, headers, Asker::Token(&caller.0.token_id), &path, said).await? {
+        Begun::First(first) => first,
+        Begun::Again(answer) => return Ok(answer),
+    };
+    let registered = find(api, caller, Right::Operate, &domain.name).await?;
     let conditions = Conditions::read(headers)?;
     // API-12: what takes a node out of DNS is safe to repeat, and must not wait for a look; what puts it in is not.
     let puts_in = matches!(action, Action::Restore | Action::Approve | Action::Reject);
@@ -150,20 +165,27 @@ async fn act(
     if conditions.evaluate(current) != Outcome::True {
         return Err(Problem::stale(current.map(etag)));
     }
-    let reason = match body {
-        Some(body) => read_reason(&parse_json(&body)?).map_err(Problem::invalid)?,
+    let reason = match &body {
+        Some(body) => read_reason(body).map_err(Problem::invalid)?,
         None => None,
     };
     let must = conditions.into_precondition(current);
-    let receipt =
-        api.directory.act(&domain.name, action, reason, must, &caller.0).await.map_err(|error| match error {
+    let (shared, normalised) = (Arc::clone(api), domain.normalised.clone());
+    let keep = first.keep(StatusCode::OK, move |receipt: &Receipt| {
+        // Records that cannot be made are told by the first answer; a repetition shows the rest.
+        let records = super::node::shown_records(&shared, &receipt.registered, receipt.effect).unwrap_or_default();
+        (None, ChangeBody::made(receipt, &records, Notes { normalised, warnings: Vec::new() }))
+    });
+    let receipt = api.directory.act_once(&domain.name, action, reason, must, &caller.0, keep).await.map_err(
+        |error| match error {
             ActError::NotFound => Problem::not_found(),
             ActError::Stale(current) => Problem::stale(current.map(etag)),
             ActError::Refused(refusal) => refusal.into(),
             ActError::Conflicts(found) => conflicts(&found, caller),
             ActError::Reason => Problem::new(Kind::InvalidRequest, error.to_string()),
             ActError::Directory(error) => error.into(),
-        })?;
+        },
+    )?;
     tracing::debug!(
         domain = %domain.name, action = action.as_str(), effect = ?receipt.effect, token = caller.0.token_id,
         "action on a node"

@@ -86,6 +86,26 @@ fn actions_and_who_may() {
 }
 
 #[test]
+fn api_33_an_action_is_done_once() {
+    let service = Service::start();
+    service.register("debug.ostn.test");
+    assert_eq!(act(&service, &service.admin, "suspend", None).status, 200);
+    let etag = service.send("GET", NODE, &[], None).etag();
+    let fields = [("if-match", etag.as_str()), ("idempotency-key", "\"an answer got lost\"")];
+    let restore = |fields: &[(&str, &str)], body| service.send("POST", &format!("{NODE}/restore"), fields, body);
+    let first = restore(&fields, None);
+    assert_eq!((first.status, &first.json()["state"]), (200, &json!("active")), "{}", first.text);
+    assert_eq!(restore(&fields[..1], None).status, 412, "without a key it is another request");
+    let again = restore(&fields, None);
+    assert_eq!((again.status, again.json()), (200, first.json()), "{}", again.text);
+    assert_eq!(service.send("GET", NODE, &[], None).etag(), first.json()["etag"], "nothing happened");
+    let with = [&fields[..], &[("content-type", "application/json")]].concat();
+    let other = restore(&with, Some(r#"{"reason":"x"}"#));
+    assert_eq!((other.status, other.problem().as_str()), (422, "key-reused"));
+    assert_eq!(restore(&[("idempotency-key", "no quotes")], None).status, 400);
+}
+
+#[test]
 fn lists_by_state() {
     let service = Service::start();
     for index in 0..4 {

@@ -9,6 +9,7 @@ use super::{COMMIT_WAIT, Directory, Precondition, Receipt, Registered};
 use crate::backend::{AuditEntry, Backend, JournalEntry};
 use crate::error::{ActError, DirectoryError, ReadError, RegisterError, RenewError, ResetKeyError};
 use crate::identity::Signature;
+use crate::keep::Keep;
 use crate::lease::{Lease, Renewal};
 use crate::state::{Action, MAX_REASON, NodeState};
 use crate::token::Actor;
@@ -94,12 +95,29 @@ impl Directory {
         must: Precondition,
         by: &Actor,
     ) -> Result<Receipt, ActError> {
+        self.act_once(domain, action, reason, must, by, None).await
+    }
+
+    /// [`act`](Self::act), with the answer to keep if it changes anything.
+    ///
+    /// # Errors
+    ///
+    /// As [`act`](Self::act).
+    pub async fn act_once(
+        &self,
+        domain: &DomainName,
+        action: Action,
+        reason: Option<Box<str>>,
+        must: Precondition,
+        by: &Actor,
+        keep: Option<Keep<Receipt>>,
+    ) -> Result<Receipt, ActError> {
         let is_text = |reason: &str| (1..=MAX_REASON).contains(&reason.len()) && !reason.chars().any(char::is_control);
         if reason.as_deref().is_some_and(|reason| !is_text(reason)) {
             return Err(ActError::Reason);
         }
         let (domain, by) = (domain.clone(), by.clone());
-        let request = ActRequest { domain, action, reason, must, by };
+        let request = ActRequest { domain, action, reason, must, by, keep };
         self.inner.ask(COMMIT_WAIT, |answer| Command::Act { request: Box::new(request), answer }).await
     }
 

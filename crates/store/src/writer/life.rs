@@ -27,8 +27,18 @@ impl Registered {
 
 impl<B: Backend + ?Sized> Writer<B> {
     /// Does what a person wants done.
-    pub(super) fn act(&self, staged: &mut Staged, request: ActRequest) -> Result<Receipt, ActError> {
-        let ActRequest { domain, action, reason, must, by } = request;
+    pub(super) fn act(&self, staged: &mut Staged, mut request: ActRequest) -> Result<Receipt, ActError> {
+        let keep = request.keep.take();
+        let receipt = self.lead(staged, request)?;
+        // API-33: what changed nothing changes nothing the next time, either.
+        if let Some(keep) = keep.filter(|_| receipt.effect != Effect::Unchanged) {
+            staged.answers.push(keep.answer(&receipt, staged.time));
+        }
+        Ok(receipt)
+    }
+
+    fn lead(&self, staged: &mut Staged, request: ActRequest) -> Result<Receipt, ActError> {
+        let ActRequest { domain, action, reason, must, by, keep: _ } = request;
         let current = self.current(staged, &domain)?.ok_or(ActError::NotFound)?;
         if !must.holds(Some(current.revision)) {
             return Err(ActError::Stale(Some(current.revision)));
