@@ -21,7 +21,7 @@ pub(super) const LOCK: &str = "tandem.lock";
 const MAX_FULL_CHECK: u64 = 64 << 20;
 /// Octets of the header in which SQLite keeps what is asked here.
 pub(super) const HEADER_LEN: usize = 100;
-/// What every SQLite file begins with (https://www.sqlite.org/fileformat.html 1.3).
+/// What every SQLite file begins with (<https://www.sqlite.org/fileformat.html> 1.3).
 pub(super) const MAGIC: &[u8] = b"SQLite format 3\0";
 /// Where `user_version` is in the header.
 pub(super) const USER_VERSION_AT: usize = 60;
