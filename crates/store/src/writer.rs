@@ -395,7 +395,7 @@ impl<B: Backend + ?Sized> Writer<B> {
             self.publish(draft.finish());
         } else if !staged.steps.is_empty() {
             let touched = serial::touched(&self.live.load(), &staged.zones, staged.serial);
-            match self.commit_with(staged.serial, staged.time, staged.steps, touched, staged.answers) {
+            match self.commit(staged.serial, staged.time, staged.steps, touched, staged.answers) {
                 Ok(()) => {
                     if staged.shows {
                         // Each step's version knows its own change only.
@@ -426,19 +426,8 @@ impl<B: Backend + ?Sized> Writer<B> {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Writes a batch; on success the counter and the zones' states are those of the batch.
+    /// Writes a batch, with answers to keep; on success the counter and the zones' states are those of the batch.
     fn commit(
-        &mut self,
-        serial: u64,
-        time: u64,
-        steps: Vec<Step>,
-        touched: Vec<(DomainName, u64)>,
-    ) -> Result<(), BackendError> {
-        self.commit_with(serial, time, steps, touched, Vec::new())
-    }
-
-    /// The same, with answers to keep.
-    fn commit_with(
         &mut self,
         serial: u64,
         time: u64,
@@ -495,7 +484,7 @@ impl<B: Backend + ?Sized> Writer<B> {
         let held = held.map_err(ReloadError::Zones)?;
         if !plan.steps.is_empty() {
             let now = (self.clock)();
-            self.commit(plan.serial, now, plan.steps, Vec::new())
+            self.commit(plan.serial, now, plan.steps, Vec::new(), Vec::new())
                 .map_err(|error| ReloadError::Directory(storage(&Arc::new(error))))?;
         }
         self.states = plan.states;

@@ -325,7 +325,7 @@ impl<B: Backend + ?Sized> Writer<B> {
         let acts: Vec<Act> = deeds.iter().map(|(act, _)| act.clone()).collect();
         let steps = self.steps(deeds);
         let serial = steps.last().map_or(self.serial, |step| step.serial);
-        self.commit_with(serial, now, steps, Vec::new(), kept.into_iter().collect())
+        self.commit(serial, now, steps, Vec::new(), kept.into_iter().collect())
             .map_err(|error| storage(&std::sync::Arc::new(error)))?;
         for act in acts {
             match act {
