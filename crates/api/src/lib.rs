@@ -1,4 +1,4 @@
-//! The HTTP API of the directory: versioned bodies, who may write, problems. axum is named only here.
+//! The HTTP API of the directory: versioned bodies, who may write, problems. axum is named only here and in `tandem-agent`.
 //!
 //! [`ApiServer`] is the way in. A request goes `connection` → `router` → a file of `handler`; `request` takes it
 //! apart in the order that RFC 9110 13.2.1 demands, `v1` reads and writes bodies, `problem` is every refusal.

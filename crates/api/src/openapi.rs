@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::handler::{
-    audit, backup, change, health, import, invitation, key, life, node, registration, reload, token, zone,
+    audit, backup, change, health, import, invitation, key, life, member, node, registration, reload, token, zone,
 };
 use crate::problem::{Kind, PROBLEM_JSON, ProblemBody, TYPE_PREFIX};
 
@@ -36,6 +36,7 @@ pub fn text() -> &'static str {
     paths(
         node::put, node::get, node::delete, node::records, node::list, import::import, key::document, key::reset,
         life::renew, life::drain, life::suspend, life::compromised, life::restore, life::approve, life::reject, change::get, audit::list,
+        member::list, member::get,
         zone::list, zone::export, reload::reload, backup::get,
         token::post,
         token::list, token::delete, token::rotate, invitation::post, invitation::list, invitation::delete,
@@ -92,6 +93,7 @@ fn problems(operation: &str) -> Vec<Kind> {
         "getNode" | "getNodeRecords" | "getNodeDocument" => {
             &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, Stale, InvalidRequest]
         }
+        "getMember" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, InvalidRequest],
         "renewNode" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, Conflict, InvalidRequest],
         "drainNode" | "suspendNode" | "compromiseNode" | "restoreNode" | "approveNode" | "rejectNode" => &[
             Malformed,
@@ -109,7 +111,7 @@ fn problems(operation: &str) -> Vec<Kind> {
             InvalidRequest,
             PreconditionRequired,
         ],
-        "listNodes" | "backUp" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
+        "listNodes" | "listMembers" | "backUp" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "importNodes" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooSlow, TooLarge, UnsupportedType],
         "listAudit" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "followChanges" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooOld],
@@ -190,6 +192,16 @@ fn example(operation: &str, status: &str) -> Option<Value> {
         "updated": "2026-01-31T12:00:00Z", "state": "active", "since": "2026-01-31T12:00:00Z",
         "lease_until": "2026-02-07T12:00:00Z", "node": node
     });
+    let member = json!({
+        "domain": "debug.ostn.test", "state": "active", "lease_until": "2026-02-07T12:00:00Z",
+        "node": {
+            "targets": [{
+                "host": "sip.debug.ostn.test", "port": 5061, "priority": 10, "weight": 0, "addresses": ["203.0.113.7"]
+            }],
+            "ttl": 60, "keys": [], "sources": []
+        },
+        "numbers": []
+    });
     let mut reset = registration.clone();
     reset["key"] = json!({
         "thumbprint": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", "serial": 7, "reset_at": "2026-02-03T12:00:00Z"
@@ -257,6 +269,8 @@ fn example(operation: &str, status: &str) -> Option<Value> {
             }],
             "last": 12
         }),
+        ("listMembers", "200") => json!({"members": [member]}),
+        ("getMember", "200") => member,
         ("listAudit", "200") => json!({"entries": [{
             "id": 12, "time": "2026-01-31T12:00:00Z", "kind": "change-state", "subject": "debug.ostn.test",
             "by": "k7Qd0c2n", "old_state": "active", "state": "suspended", "reason": "calls everybody at night"

@@ -18,7 +18,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::handler::{
-    audit, backup, change, health, import, invitation, key, life, node, registration, reload, token, zone,
+    audit, backup, change, health, import, invitation, key, life, member, node, registration, reload, token, zone,
 };
 use crate::leftover::Leftover;
 use crate::problem::{Kind, Problem};
@@ -48,6 +48,8 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
         .route("/v1/nodes/{domain}/approve", post(life::approve))
         .route("/v1/nodes/{domain}/reject", post(life::reject))
         .route("/v1/changes", get(change::get))
+        .route("/v1/members", get(member::list))
+        .route("/v1/members/{domain}", get(member::get))
         .route("/v1/audit", get(audit::list))
         .route("/v1/backup", get(backup::get))
         .route("/v1/import", post(import::import))

@@ -12,14 +12,13 @@
 
 use std::borrow::Cow;
 
+pub use tandem_model::demote::{DEMOTION, demoted};
 use tandem_model::{DomainName, Node, NodeParts, Target};
 
 use crate::directory::Registered;
 
 /// Longest reason given for an action, in octets.
 pub const MAX_REASON: usize = 200;
-/// What is added to the SRV priority of a target that should be tried last.
-pub const DEMOTION: u16 = 10_000;
 
 /// Where a registration is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -165,36 +164,6 @@ pub fn shown(node: &Node, state: NodeState) -> Option<Cow<'_, Node>> {
         | NodeState::Suspended
         | NodeState::Compromised => None,
     }
-}
-
-/// `node` with the targets that `is_down` names tried after all others.
-///
-/// The order among those moved stays. When every target is down nothing is gained by moving one behind the other: then
-/// all move alike, and so the last live target is never demoted away. No target ever leaves.
-///
-/// # Panics
-///
-/// Never: only priorities differ from those of a node.
-#[must_use]
-pub fn demoted(node: &Node, is_down: impl Fn(usize) -> bool) -> Node {
-    let priorities = || node.targets().iter().enumerate().filter(|(at, _)| is_down(*at)).map(|(_, t)| t.priority);
-    // A step that would pass the end is shorter, for all alike: the order among them is worth more.
-    let step = priorities().max().map_or(0, |most| DEMOTION.min(u16::MAX - most));
-    let targets = node.targets().iter().enumerate().map(|(at, target)| {
-        let priority = if is_down(at) { target.priority + step } else { target.priority };
-        Target { priority, ..target.clone() }
-    });
-    let parts = NodeParts {
-        domain: node.domain().clone(),
-        targets: targets.collect(),
-        numbers: node.numbers.clone(),
-        ttl: Some(node.ttl),
-        keys: node.keys.clone(),
-        sources: node.sources.clone(),
-        contact: node.contact.clone(),
-        lease_seconds: node.lease_seconds,
-    };
-    Node::new(parts).expect("only priorities differ from those of a node")
 }
 
 /// What stands in for the document of a tombstone: it holds the name, and nothing else.

@@ -71,6 +71,8 @@ fn api_70_what_each_role_may() {
         (("POST", "/v1/nodes/other.ostn.test/renew", None), [403, 404, 404, 404]),
         (("GET", "/v1/audit", None), [200, 200, 200, 403]),
         (("GET", "/v1/changes?after=0", None), [200, 200, 200, 403]),
+        (("GET", "/v1/members", None), [200, 200, 200, 403]),
+        (("GET", "/v1/members/debug.ostn.test", None), [200, 200, 200, 403]),
         (("DELETE", "/v1/nodes/debug.ostn.test", None), [403, 200, 403, 403]),
     ] {
         for ((role, token), status) in tokens.iter().zip(statuses) {

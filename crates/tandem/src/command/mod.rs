@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. Exit status 0: done; 1: it failed, standard error says why and what to
 //! do; 2: the command line itself is wrong.
 
+mod agent;
 mod audit;
 mod backup;
 mod body;
@@ -15,7 +16,6 @@ mod invite;
 mod join;
 mod life;
 mod migrate;
-mod node_key;
 mod nodes;
 mod output;
 mod problem;
@@ -70,6 +70,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage.";
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Agent(agent::Agent),
     Publish(publish::Publish),
     Join(join::Join),
     Nodes(nodes::Nodes),
@@ -99,6 +100,7 @@ pub fn main() -> ExitCode {
     };
     let result = match line.command {
         Command::Serve(command) => command.run(),
+        Command::Agent(command) => command.run(),
         Command::Publish(command) => command.run(),
         Command::Join(command) => command.run(),
         Command::Nodes(command) => command.run(),

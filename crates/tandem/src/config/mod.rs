@@ -2,6 +2,7 @@
 //! and [`Overrides`] (flags and environment). Defaults stand here and nowhere else; `template.toml` explains them.
 
 mod access;
+mod agent;
 mod lease;
 mod policy;
 mod problem;
@@ -16,6 +17,7 @@ use tandem_api::{LimitConfig, RegistrationMode};
 use tandem_model::DomainName;
 use tandem_store::LeaseTimes;
 
+pub use agent::{AgentConfig, TEMPLATE as AGENT_TEMPLATE};
 pub use policy::PolicyConfig;
 pub use problem::{ConfigError, Problem};
 pub use spec::Spec;

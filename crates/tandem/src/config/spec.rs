@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tandem_dns::RateLimit;
 use tandem_model::DomainName;
@@ -129,37 +130,10 @@ impl Spec {
     ///
     /// `file` names the text in problems; relative paths in it count from that file's folder.
     pub fn apply(text: &str, file: &Path, config: &mut Config, problems: &mut Vec<Problem>) {
-        let mut faults = Faults { found: Vec::new() };
-        let spec = Self::parse(text, &mut faults);
+        let mut faults = Faults::default();
+        let spec: Self = parse(text, &mut faults);
         spec.check_into(file, config, &mut faults);
-        faults.found.sort_by_key(|(at, _)| *at);
-        problems.extend(faults.found.into_iter().map(|(at, reason)| Problem {
-            file: Some(file.into()),
-            line: text[..at.min(text.len())].matches('\n').count() + 1,
-            reason,
-        }));
-    }
-
-    /// Reads as much as can be read: a value that does not fit is reported, taken out, and the rest is tried again.
-    fn parse(text: &str, faults: &mut Faults) -> Self {
-        let (mut document, errors) = DeTable::parse_recoverable(text);
-        if let Some(error) = errors.first() {
-            faults.add(error.span(), error.message());
-            return Self::default();
-        }
-        for _ in 0..MAX_PROBLEMS {
-            match Self::deserialize(Deserializer::from(document.clone())) {
-                Ok(spec) => return spec,
-                Err(error) => {
-                    faults.add(error.span(), error.message());
-                    let Some(span) = error.span() else { break };
-                    if !take_out(document.get_mut(), &span) {
-                        break;
-                    }
-                }
-            }
-        }
-        Self::default()
+        problems.extend(faults.into_problems(text, file));
     }
 
     fn check_into(self, file: &Path, config: &mut Config, faults: &mut Faults) {
@@ -252,12 +226,45 @@ impl Spec {
     }
 }
 
+/// Reads as much as can be read: a value that does not fit is reported, taken out, and the rest is tried again.
+pub(super) fn parse<T: DeserializeOwned + Default>(text: &str, faults: &mut Faults) -> T {
+    let (mut document, errors) = DeTable::parse_recoverable(text);
+    if let Some(error) = errors.first() {
+        faults.add(error.span(), error.message());
+        return T::default();
+    }
+    for _ in 0..MAX_PROBLEMS {
+        match T::deserialize(Deserializer::from(document.clone())) {
+            Ok(spec) => return spec,
+            Err(error) => {
+                faults.add(error.span(), error.message());
+                let Some(span) = error.span() else { break };
+                if !take_out(document.get_mut(), &span) {
+                    break;
+                }
+            }
+        }
+    }
+    T::default()
+}
+
 /// Problems with the octet at which each stands.
+#[derive(Default)]
 pub(super) struct Faults {
     found: Vec<(usize, String)>,
 }
 
 impl Faults {
+    /// All of them, in the order of lines of `file`, which has `text`.
+    pub(super) fn into_problems(mut self, text: &str, file: &Path) -> impl Iterator<Item = Problem> {
+        self.found.sort_by_key(|(at, _)| *at);
+        self.found.into_iter().map(|(at, reason)| Problem {
+            file: Some(file.into()),
+            line: text[..at.min(text.len())].matches('\n').count() + 1,
+            reason,
+        })
+    }
+
     pub(super) fn add(&mut self, span: Option<Range<usize>>, reason: impl Into<String>) {
         // The message of a syntax error may have several lines.
         let reason = reason.into().replace('\n', "; ");
@@ -375,11 +382,11 @@ fn parse_generated_zone(text: &str) -> Result<GeneratedZone, String> {
     }
 }
 
-fn parse_name(text: &str) -> Result<DomainName, String> {
+pub(super) fn parse_name(text: &str) -> Result<DomainName, String> {
     text.parse().map_err(|error| format!("`{text}` is not a host name: {error}"))
 }
 
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("`{text}` is not an address and port: write 127.0.0.1:5300 or [::1]:5300"))
 }
 
@@ -401,7 +408,7 @@ fn parse_quic_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// As [`parse_address`]; `""`: none.
-fn parse_optional_address(text: &str) -> Result<Option<SocketAddr>, String> {
+pub(super) fn parse_optional_address(text: &str) -> Result<Option<SocketAddr>, String> {
     if text.is_empty() { Ok(None) } else { parse_address(text).map(Some) }
 }
 

@@ -8,17 +8,21 @@ use std::path::{Path, PathBuf};
 use tandem_identity::{KeyError, NodeKey};
 
 /// Its name when it is beside a token.
-pub(super) const FILE: &str = "node.key";
+pub const FILE: &str = "node.key";
 /// Only the owner may read it.
 const MODE: u32 = 0o600;
 
 /// Where the key of the node with the token in `token_file` is: in the same folder.
-pub(super) fn beside(token_file: &Path) -> PathBuf {
+pub fn beside(token_file: &Path) -> PathBuf {
     token_file.with_file_name(FILE)
 }
 
 /// The key in `file`; `None` if there is no such file.
-pub(super) fn load(file: &Path) -> Result<Option<NodeKey>, KeyFileError> {
+///
+/// # Errors
+///
+/// [`KeyFileError`]: what is there stays as it is.
+pub fn load(file: &Path) -> Result<Option<NodeKey>, KeyFileError> {
     match fs::read(file) {
         Ok(text) => NodeKey::from_pem(&text).map(Some).map_err(|source| KeyFileError::key(file, source)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -27,7 +31,11 @@ pub(super) fn load(file: &Path) -> Result<Option<NodeKey>, KeyFileError> {
 }
 
 /// The key in `file`, made if there is none; whether it was.
-pub(super) fn load_or_make(file: &Path) -> Result<(NodeKey, bool), KeyFileError> {
+///
+/// # Errors
+///
+/// [`KeyFileError`]: what is there stays as it is.
+pub fn load_or_make(file: &Path) -> Result<(NodeKey, bool), KeyFileError> {
     if let Some(key) = load(file)? {
         return Ok((key, false));
     }
@@ -58,7 +66,7 @@ fn write(file: &Path, pem: &str) -> io::Result<()> {
 
 /// What is wrong with a key's file: it is as it was.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum KeyFileError {
+pub enum KeyFileError {
     /// It cannot be read or made.
     #[error("the node's key {file} cannot be read or written")]
     Io {

@@ -1,0 +1,31 @@
+//! What stands beside an unmodified SIP server: publishes its node, keeps a verified copy of all members that outlives the
+//! directory, and offers what SIP servers understand, made from that copy.
+//!
+//! Reading order: [`config`] (what it is told), [`directory`](crate::Directory) (how the directory is asked), [`judge`]
+//! (whom to believe), [`replica`] (the copy and how it follows), [`snapshot`] (what services see of it), `service` (where
+//! they are started). Start at [`Agent`].
+
+mod clock;
+pub mod config;
+mod directory;
+pub mod document;
+pub mod judge;
+mod local;
+pub mod map;
+pub mod member;
+pub mod node_key;
+mod own;
+pub mod replica;
+mod service;
+pub mod signing;
+pub mod snapshot;
+mod state;
+pub mod status;
+
+pub use config::Config;
+pub use directory::{Directory, DirectoryError, DirectoryUrl, InvalidUrl};
+pub use map::MemberMap;
+pub use member::{KnownKey, Member, MemberState};
+pub use service::{Agent, Parts, StartError};
+pub use snapshot::Snapshot;
+pub use status::{Board, SOCKET, Status};
