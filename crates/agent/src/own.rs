@@ -86,8 +86,8 @@ impl Own {
             _ = closing.wait_for(|closing| *closing) => {}
         }
         if self.node.drain_on_stop {
-            match timeout(DRAIN_WAIT, self.act("drain", Some(STOPPED))).await {
-                Ok(Ok(_)) => tracing::info!(domain = %self.node.domain, "the node is draining"),
+            match timeout(DRAIN_WAIT, self.drain()).await {
+                Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(domain = %self.node.domain, %error, "the node could not be drained"),
                 Err(_) => tracing::warn!(domain = %self.node.domain, "the node could not be drained in time"),
             }
@@ -191,18 +191,38 @@ impl Own {
         Ok(())
     }
 
+    /// Asks everybody to try this node last. One that somebody else put into another state is left there.
+    async fn drain(&mut self) -> Result<(), DirectoryError> {
+        if self.registration().await?.state == "active" {
+            self.act("drain", Some(STOPPED)).await?;
+            tracing::info!(domain = %self.node.domain, "the node is draining");
+        }
+        Ok(())
+    }
+
     /// Takes back what an agent said when it was stopped.
-    async fn take_back(&mut self) -> Result<(), OwnError> {
+    async fn take_back(&mut self) -> Result<(), DirectoryError> {
         if !self.node.drain_on_stop {
             return Ok(());
         }
-        let answer = self.link.get(&format!("/v1/nodes/{}", self.node.domain)).await?;
-        let RegistrationBody { state, reason } = parse_body(&answer.body)?;
+        let RegistrationBody { state, reason } = self.registration().await?;
         if state == "draining" && reason.as_deref() == Some(STOPPED) {
-            self.act("restore", None).await?;
-            tracing::info!(domain = %self.node.domain, "the node takes calls again");
+            match self.act("restore", None).await {
+                // An admin has a say in it by now: no reason not to renew.
+                Err(error) if matches!(error.status(), Some(403 | 409)) => {
+                    tracing::warn!(domain = %self.node.domain, %error, "the node stays draining");
+                }
+                done => {
+                    done?;
+                    tracing::info!(domain = %self.node.domain, "the node takes calls again");
+                }
+            }
         }
         Ok(())
+    }
+
+    async fn registration(&mut self) -> Result<RegistrationBody, DirectoryError> {
+        parse_body(&self.link.get(&format!("/v1/nodes/{}", self.node.domain)).await?.body)
     }
 
     async fn act(&mut self, action: &str, reason: Option<&str>) -> Result<bytes::Bytes, DirectoryError> {

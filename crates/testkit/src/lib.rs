@@ -3,6 +3,7 @@
 //! [`Service`] starts `tandem serve` as its users do and reads the lines it prints; tests ask over the wire. The program
 //! is the one beside the test's own executable (`target/debug/tandem`); `cargo test --workspace` builds it first.
 
+mod agent;
 mod client;
 mod program;
 
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub use agent::AgentProcess;
 pub use client::{Client, Response};
 pub use program::{Output, repository, run, tandem};
 
