@@ -259,6 +259,28 @@ fn the_tests_of_every_threat_exist() {
     }
 }
 
+/// Every key of the agent's settings file is in its guide.
+#[test]
+fn every_setting_of_the_agent_is_documented() {
+    let template = run(Command::new(tandem()).args(["agent", "--template"])).success();
+    let text = read("docs/guides/agent.md");
+    let mut section = String::new();
+    for line in template.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = format!("{}.", name.trim_end_matches(']'));
+        }
+        let key = line.strip_prefix('#').unwrap_or(line);
+        let key = key
+            .split_once(" = ")
+            .map(|(key, _)| key)
+            .filter(|key| key.bytes().all(|o| o == b'_' || o.is_ascii_lowercase()));
+        if let Some(key) = key {
+            assert!(text.contains(&format!("`{section}{key}`")), "`{section}{key}` is not in docs/guides/agent.md");
+        }
+    }
+    assert!(text.contains("`TANDEM_AGENT_CONFIG`") && section == "log.", "{section}");
+}
+
 /// Each fuzz target has what it needs: the entry that it calls, built into that crate, seeds, and its row in the table. The
 /// fuzz crate itself takes minutes to compile, so it is no part of the workspace.
 #[test]

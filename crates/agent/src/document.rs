@@ -91,8 +91,13 @@ impl NodeDocument {
     ///
     /// [`UnreadableDocument`] with the first rule that is broken.
     pub fn into_node(self, domain: DomainName) -> Result<Node, UnreadableDocument> {
+        // Lists of just their length: there may be very many members.
         let mut parts = NodeParts::new(domain, Vec::with_capacity(self.targets.len()));
-        for TargetDocument { host, port, priority, weight, addresses } in self.targets {
+        parts.numbers.reserve_exact(self.numbers.len());
+        parts.keys.reserve_exact(self.keys.len());
+        parts.sources.reserve_exact(self.sources.len());
+        for TargetDocument { host, port, priority, weight, mut addresses } in self.targets {
+            addresses.shrink_to_fit();
             let host = DomainName::parse(&host).map_err(wrong)?;
             parts.targets.push(Target { host, port, priority, weight, addresses });
         }

@@ -81,6 +81,9 @@ pub enum StartError {
     /// The node's key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// The settings switch on what this version does not have.
+    #[error("this version has no [{0}] yet: remove it from the settings")]
+    Missing(&'static str),
     /// A service cannot listen.
     #[error("{service} cannot listen on {place}")]
     Listen {
@@ -167,6 +170,16 @@ async fn start_services(
     _workers: &mut JoinSet<()>,
     listeners: &mut JoinSet<()>,
 ) -> Result<(), StartError> {
+    // A service that is added takes its line away.
+    let missing = [
+        ("dns", config.dns.is_some()),
+        ("sip", config.sip.is_some()),
+        ("files", config.files.is_on()),
+        ("check", config.check.certificates),
+    ];
+    if let Some((name, _)) = missing.into_iter().find(|(_, is_wanted)| *is_wanted) {
+        return Err(StartError::Missing(name));
+    }
     let router = local::router(Arc::clone(&parts.board));
     let listen = |service, place: String| move |source| StartError::Listen { service, place, source };
     let socket = config.state_dir.join(crate::status::SOCKET).display().to_string();
