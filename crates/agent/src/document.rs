@@ -66,6 +66,7 @@ const fn default_priority() -> u16 {
 #[error("the document cannot be read: {0}")]
 pub struct UnreadableDocument(Box<str>);
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` calls it")]
 fn wrong(error: impl ToString) -> UnreadableDocument {
     UnreadableDocument(error.to_string().into())
 }

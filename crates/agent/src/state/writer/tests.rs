@@ -24,8 +24,8 @@ fn member(at: usize, lease_until: u64) -> Member {
         addresses: vec!["192.0.2.1".parse().unwrap()],
     };
     let node = Node::new(NodeParts::new(domain.clone(), vec![target])).unwrap();
-    let key = (at % 2 == 0).then(|| Box::new(key(at as u64)));
-    let reason = (at % 3 == 0).then(|| "because".into());
+    let key = at.is_multiple_of(2).then(|| Box::new(key(at as u64)));
+    let reason = at.is_multiple_of(3).then(|| "because".into());
     Member { domain, state: MemberState::Active, reason, lease_until, node: Some(Box::new(node)), key }
 }
 
