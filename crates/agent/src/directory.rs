@@ -22,7 +22,7 @@ pub(crate) use self::events::{Event, Signal};
 pub(crate) use self::link::{Answer, Link, Method};
 pub use self::url::{DirectoryUrl, InvalidUrl};
 
-/// How to reach the directory. Cheap to share; [`Link`]s are opened from it.
+/// How to reach the directory. Cheap to share.
 #[derive(Debug)]
 pub struct Directory {
     urls: Vec<DirectoryUrl>,
