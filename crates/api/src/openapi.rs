@@ -9,6 +9,7 @@ use utoipa::OpenApi;
 use crate::handler::{
     audit, backup, change, health, import, invitation, key, life, node, registration, reload, token, zone,
 };
+use crate::handler::{audit, change, health, import, invitation, key, life, node, proof, registration, reload, token, zone};
 use crate::problem::{Kind, PROBLEM_JSON, ProblemBody, TYPE_PREFIX};
 
 /// The description as JSON text; made once.
@@ -39,7 +40,7 @@ pub fn text() -> &'static str {
         zone::list, zone::export, reload::reload, backup::get,
         token::post,
         token::list, token::delete, token::rotate, invitation::post, invitation::list, invitation::delete,
-        invitation::redeem, registration::post, health::livez, health::readyz, health::openapi
+        invitation::redeem, registration::post, proof::post, proof::get, proof::check, proof::delete, proof::list, health::livez, health::readyz, health::openapi
     ),
     components(schemas(ProblemBody)),
     tags(
@@ -50,6 +51,7 @@ pub fn text() -> &'static str {
         (name = "invitations", description = "Codes that make a domain's first token."),
         (name = "registrations", description = "Tokens for whoever asks, where that is allowed."),
         (name = "operation", description = "Keeping a directory; for admins."),
+        (name = "proofs", description = "Showing that a domain in no zone served here is one's own."),
         (name = "health", description = "Open to everybody."),
     ),
 )]
@@ -67,6 +69,7 @@ fn problems(operation: &str) -> Vec<Kind> {
             Malformed,
             Unauthenticated,
             Forbidden,
+            DomainNotProved,
             QuotaExceeded,
             NotFound,
             NotAcceptable,
@@ -161,6 +164,25 @@ fn problems(operation: &str) -> Vec<Kind> {
             KeyReused,
             InvalidRequest,
         ],
+        "createProof" => &[
+            Malformed,
+            Unauthenticated,
+            Forbidden,
+            RegistrationClosed,
+            DomainNotProved,
+            NotFound,
+            NotAcceptable,
+            TooSlow,
+            TooLarge,
+            UnsupportedType,
+            InvalidRequest,
+        ],
+        "getProof" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, InvalidRequest],
+        "checkProof" => {
+            &[Malformed, Unauthenticated, Forbidden, RegistrationClosed, NotFound, NotAcceptable, InvalidRequest]
+        }
+        "deleteProof" => &[Malformed, Unauthenticated, Forbidden, NotFound, InvalidRequest],
+        "listProofs" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "listTokens" | "listInvitations" | "listZones" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "deleteToken" | "deleteInvitation" => &[Malformed, Unauthenticated, Forbidden, NotFound],
         "reloadZones" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, InvalidRequest],
@@ -204,6 +226,15 @@ fn example(operation: &str, status: &str) -> Option<Value> {
         "id": "k7Qd0c2n", "role": "node", "admin": false, "names": ["debug.ostn.test"],
         "actions": ["publish", "renew", "operate", "read"], "label": "debug node", "origin": "admin", "moderated": false,
         "created": "2026-01-31T12:00:00Z", "expires": "2027-01-31T12:00:00Z"
+    });
+    let proof = json!({
+        "domain": "example.org", "key": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", "state": "pending", "challenges": [{
+            "method": "dns", "state": "pending", "token": "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA",
+            "token_until": "2026-02-07T12:00:00Z", "tries": 0, "record": {
+                "name": "_tandem.example.org", "value": "tandem-key=kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+                "line": "_tandem.example.org. 3600 IN TXT \"tandem-key=kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k\""
+            }
+        }]
     });
     let invitation = json!({
         "id": "k7Qd0c2n4xZa", "domain": "example.org", "label": "example", "created": "2026-01-31T12:00:00Z",
@@ -278,6 +309,8 @@ fn example(operation: &str, status: &str) -> Option<Value> {
             made["code"] = json!("tandem_invite_3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
             made
         }
+        ("createProof", "200" | "202") | ("checkProof", "202") | ("getProof", "200") => proof,
+        ("listProofs", "200") => json!({"proofs": [proof]}),
         ("listInvitations", "200") => json!({"invitations": [invitation]}),
         ("listTokens", "200") => json!({"tokens": [token]}),
         ("livez", "200") => json!({"status": "live"}),

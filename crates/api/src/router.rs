@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::handler::{
     audit, backup, change, health, import, invitation, key, life, node, registration, reload, token, zone,
 };
+use crate::handler::{audit, change, health, import, invitation, key, life, node, proof, registration, reload, token, zone};
 use crate::leftover::Leftover;
 use crate::problem::{Kind, Problem};
 use crate::state::Api;
@@ -61,6 +62,9 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
         .route("/v1/invitations/redeem", post(invitation::redeem))
         .route("/v1/invitations/{id}", delete(invitation::delete))
         .route("/v1/registrations", post(registration::post))
+        .route("/v1/proofs", post(proof::post).get(proof::list))
+        .route("/v1/proofs/{domain}/{key}", get(proof::get).delete(proof::delete))
+        .route("/v1/proofs/{domain}/{key}/check", post(proof::check))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/openapi.json", get(health::openapi))

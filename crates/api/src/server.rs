@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use tandem_model::DomainName;
+use tandem_probe::{Possession, Trust};
 use tandem_store::Directory;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -22,6 +23,7 @@ use crate::connection::{self, drained};
 use crate::feed::Feed;
 use crate::host_check::HostCheck;
 use crate::limit::LimitConfig;
+use crate::proof_rule::ProofRule;
 use crate::readiness::Readiness;
 use crate::registration_mode::RegistrationMode;
 use crate::room::Room;
@@ -66,6 +68,10 @@ pub struct ApiConfig {
     pub limits: LimitConfig,
     /// Who may have a token without an admin.
     pub registration: RegistrationMode,
+    /// Who has to prove foreign domains.
+    pub proofs: ProofRule,
+    /// Asks clients for certificates, which need not have any, and judges them by these authorities (API-65).
+    pub client_trust: Option<Trust>,
 }
 
 impl ApiConfig {
@@ -83,6 +89,8 @@ impl ApiConfig {
             connections_per_network: MAX_PER_NETWORK,
             limits: LimitConfig::default(),
             registration: RegistrationMode::Closed,
+            proofs: ProofRule::default(),
+            client_trust: None,
         }
     }
 }
@@ -139,7 +147,7 @@ impl ApiServer {
         };
         let certificate = files.map(Certificate::load).transpose()?;
         let tls = match &certificate {
-            Some(certificate) => Some(connection::acceptor(certificate.server_config()?)),
+            Some(certificate) => Some(connection::acceptor(certificate.server_config(config.client_trust.is_some())?)),
             None => None,
         };
         let bind = |source| StartError::Bind { address: listen, source };
@@ -162,6 +170,8 @@ impl ApiServer {
             public_url,
             limits: config.limits,
             registration: config.registration,
+            proofs: config.proofs,
+            possession: config.client_trust.map(Possession::new),
         }));
         let accepting = tokio::spawn(accept(listener, tls, router(&api), room, signal));
         Ok(Self { local_addr, certificate, readiness, draining, accepting, feed, feeding })

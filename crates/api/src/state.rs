@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
+use tandem_probe::Possession;
 use tandem_store::Directory;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
@@ -12,6 +13,7 @@ use crate::feed::Feed;
 use crate::host_check::{BoundedCheck, HostCheck};
 use crate::idempotency::Running;
 use crate::limit::{LimitConfig, Limiter};
+use crate::proof_rule::ProofRule;
 use crate::quota::Growing;
 use crate::readiness::Readiness;
 use crate::registration_mode::RegistrationMode;
@@ -42,6 +44,10 @@ pub(crate) struct Parts {
     pub(crate) limits: LimitConfig,
     /// Who may have a token without an admin.
     pub(crate) registration: RegistrationMode,
+    /// Who has to prove foreign domains.
+    pub(crate) proofs: ProofRule,
+    /// Judges client certificates, if they are asked for.
+    pub(crate) possession: Option<Possession>,
 }
 
 /// The API's state.
@@ -65,6 +71,10 @@ pub(crate) struct Api {
     pub(crate) limits: Limiter,
     /// Who may have a token without an admin.
     pub(crate) registration: RegistrationMode,
+    /// Who has to prove foreign domains.
+    pub(crate) proofs: ProofRule,
+    /// Judges client certificates, if they are asked for.
+    pub(crate) possession: Option<Possession>,
     /// Idempotency keys whose requests are being answered.
     pub(crate) running: Running,
     /// Held by publications that take more of their token's share.
@@ -84,7 +94,7 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { directory, feed, readiness, hosts, zone_files, own_url, public_url, limits, registration } = parts;
+        let Parts { directory, feed, readiness, hosts, zone_files, own_url, public_url, limits, .. } = parts;
         Self {
             directory,
             feed,
@@ -94,7 +104,9 @@ impl Api {
             zone_files,
             reloading: Mutex::new(()),
             limits: Limiter::new(limits),
-            registration,
+            registration: parts.registration,
+            proofs: parts.proofs,
+            possession: parts.possession,
             running: Running::default(),
             growing: Growing::default(),
             importing: Mutex::new(()),

@@ -14,6 +14,7 @@ use crate::document::DocumentError;
 use crate::error::BackupError;
 use crate::invitation::InvitationInfo;
 use crate::sqlite::backup::Manifest;
+use crate::proof::{Proof, ProofEvent, ProofId};
 use crate::state::{NodeState, shown};
 use crate::token::TokenInfo;
 
@@ -148,6 +149,8 @@ pub struct Loaded {
     pub tokens: Vec<StoredToken>,
     /// The open invitations, expired ones included.
     pub invitations: Vec<StoredInvitation>,
+    /// The proofs of domains, and attempts at them.
+    pub proofs: Vec<Proof>,
 }
 
 /// What is remembered of a zone: whether its master file changed, and its serial.
@@ -313,6 +316,15 @@ pub enum Act {
     DropInvitation(String),
     /// Forgets an invitation that made its token; the next step keeps that.
     RedeemInvitation(String),
+    /// Keeps a proof of a domain.
+    KeepProof {
+        /// What is kept from now on.
+        proof: Proof,
+        /// What happened to it.
+        event: ProofEvent,
+    },
+    /// Forgets a proof.
+    DropProof(ProofId),
 }
 
 /// What the journal says about one step.
@@ -405,6 +417,20 @@ pub enum JournalKind {
     DropInvitation,
     /// An invitation made its token.
     RedeemInvitation,
+    /// Somebody began to prove a domain.
+    ProofBegun,
+    /// The proof of a domain was seen.
+    ProofValid,
+    /// It was not seen, often enough.
+    ProofInvalid,
+    /// It ends soon, and was not seen again.
+    ProofLapsing,
+    /// Its time is over.
+    ProofExpired,
+    /// An admin took it back.
+    ProofRevoked,
+    /// It is forgotten.
+    DropProof,
 }
 
 impl Act {
@@ -424,6 +450,15 @@ impl Act {
             Self::Invite(_) => JournalKind::Invite,
             Self::DropInvitation(_) => JournalKind::DropInvitation,
             Self::RedeemInvitation(_) => JournalKind::RedeemInvitation,
+            Self::KeepProof { event, .. } => match event {
+                ProofEvent::Begun => JournalKind::ProofBegun,
+                ProofEvent::Seen => JournalKind::ProofValid,
+                ProofEvent::Failed => JournalKind::ProofInvalid,
+                ProofEvent::Lapsing => JournalKind::ProofLapsing,
+                ProofEvent::Expired => JournalKind::ProofExpired,
+                ProofEvent::Revoked => JournalKind::ProofRevoked,
+            },
+            Self::DropProof(_) => JournalKind::DropProof,
         }
     }
 
@@ -440,13 +475,15 @@ impl Act {
             Self::IssueToken(token) | Self::RotateToken(token) => token.info.id.clone(),
             Self::Invite(invitation) => invitation.info.id.clone(),
             Self::DropToken(id) | Self::DropInvitation(id) | Self::RedeemInvitation(id) => id.clone(),
+            Self::KeepProof { proof, .. } => proof.id.domain.to_string(),
+            Self::DropProof(id) => id.domain.to_string(),
         }
     }
 }
 
 impl JournalKind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 19] = [
         Self::Register,
         Self::Deregister,
         Self::ChangeState,
@@ -459,6 +496,13 @@ impl JournalKind {
         Self::Invite,
         Self::DropInvitation,
         Self::RedeemInvitation,
+        Self::ProofBegun,
+        Self::ProofValid,
+        Self::ProofInvalid,
+        Self::ProofLapsing,
+        Self::ProofExpired,
+        Self::ProofRevoked,
+        Self::DropProof,
     ];
 
     /// As it is kept.
@@ -477,6 +521,13 @@ impl JournalKind {
             Self::Invite => "invite",
             Self::DropInvitation => "drop-invitation",
             Self::RedeemInvitation => "redeem-invitation",
+            Self::ProofBegun => "proof-begun",
+            Self::ProofValid => "proof-valid",
+            Self::ProofInvalid => "proof-invalid",
+            Self::ProofLapsing => "proof-lapsing",
+            Self::ProofExpired => "proof-expired",
+            Self::ProofRevoked => "proof-revoked",
+            Self::DropProof => "drop-proof",
         }
     }
 }

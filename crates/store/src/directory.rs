@@ -5,6 +5,7 @@
 
 mod credential;
 mod life;
+mod proof;
 
 use std::fs::File;
 use std::path::Path;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use tandem_model::{DomainName, Node, Record, Serial};
 use tandem_zone::master::StaticZone;
 use tandem_zone::{Conflict, ConflictKind, Live, Part, Settings, Zones};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::admin_token;
@@ -31,6 +32,7 @@ use crate::keyring::Keyring;
 use crate::lease::Leases;
 use crate::open;
 use crate::sqlite::backup::Manifest;
+use crate::proof::Proofs;
 use crate::sqlite::{DATABASE, READERS, SqliteBackend};
 use crate::state::{NodeIdentity, NodeState, Standing};
 use crate::stats::{Counters, StoreStats};
@@ -183,6 +185,7 @@ impl Directory {
         let opened = open::load(&*backend, place, settings, statics, clock(), times)?;
         let live = opened.live;
         let keyring = Arc::new(Keyring::new(opened.tokens, opened.invitations));
+        let (proofs, proof_work) = (Arc::new(Proofs::new(opened.proofs)), Arc::new(Notify::new()));
         let health = Arc::new(Health::default());
         let counters = Arc::new(Counters::default());
         let keeping = Arc::new(Keeping::default());
@@ -195,6 +198,8 @@ impl Directory {
             backend: Arc::clone(&backend),
             live: live.clone(),
             keyring: Arc::clone(&keyring),
+            proofs: Arc::clone(&proofs),
+            proof_work: Arc::clone(&proof_work),
             health: Arc::clone(&health),
             counters: Arc::clone(&counters),
             leases: Arc::clone(&leases),
@@ -224,6 +229,8 @@ impl Directory {
             commands: Some(commands),
             backend,
             keyring,
+            proofs,
+            proof_work,
             leases,
             held,
             changes,
@@ -473,6 +480,9 @@ struct Inner {
     commands: Option<mpsc::Sender<Command>>,
     backend: Arc<dyn Backend>,
     keyring: Arc<Keyring>,
+    proofs: Arc<Proofs>,
+    /// Wakes the prover.
+    proof_work: Arc<Notify>,
     leases: Arc<Leases>,
     /// Nodes that no zone shows.
     held: Arc<RwLock<Zones>>,

@@ -51,6 +51,13 @@ fn undo(history: &mut History, entry: &JournalEntry) -> bool {
         | JournalKind::DropToken
         | JournalKind::Invite
         | JournalKind::DropInvitation
-        | JournalKind::RedeemInvitation => true,
+        | JournalKind::RedeemInvitation
+        | JournalKind::ProofBegun
+        | JournalKind::ProofValid
+        | JournalKind::ProofInvalid
+        | JournalKind::ProofLapsing
+        | JournalKind::ProofExpired
+        | JournalKind::ProofRevoked
+        | JournalKind::DropProof => true,
     }
 }

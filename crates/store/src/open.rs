@@ -11,6 +11,7 @@ use tandem_zone::{BuildError, Draft, Live, ReadyNode, Settings, Zones};
 use crate::backend::{Backend, BackendError, Batch, StoredInvitation, StoredToken, ZoneState};
 use crate::error::OpenError;
 use crate::lease::{LeaseTimes, Leases};
+use crate::proof::Proof;
 use crate::state::shown;
 use crate::{history, serial};
 
@@ -33,6 +34,7 @@ pub(crate) struct Opened {
     pub(crate) states: Vec<ZoneState>,
     pub(crate) tokens: Vec<StoredToken>,
     pub(crate) invitations: Vec<StoredInvitation>,
+    pub(crate) proofs: Vec<Proof>,
 }
 
 /// Reads all of `backend`, checks that it fits `statics`, and writes down the serials of zones that changed meanwhile.
@@ -78,7 +80,8 @@ pub(crate) fn load(
         "directory opened"
     );
     let (serial, states, tokens, invitations) = (plan.serial, plan.states, loaded.tokens, loaded.invitations);
-    Ok(Opened { live: history.into_live(), held, leases, serial, states, tokens, invitations })
+    let proofs = loaded.proofs;
+    Ok(Opened { live: history.into_live(), held, leases, serial, states, tokens, invitations, proofs })
 }
 
 /// Lays every registration over `zones`, and those that no zone shows over a version of their own. One thread reads and

@@ -9,6 +9,7 @@ mod credential;
 mod file;
 mod journal;
 pub mod restore;
+mod proof;
 mod row;
 mod schema;
 

@@ -171,13 +171,21 @@ pub struct Actor {
     pub rights: Rights,
     /// Whether what it publishes at a new name waits for an admin's approval.
     pub moderated: bool,
+    /// How its token came to be.
+    pub origin: Origin,
 }
 
 impl Actor {
     /// Who may do all that `scope` lets it.
     #[must_use]
     pub fn new(token_id: impl Into<String>, scope: Scope) -> Self {
-        Self { token_id: token_id.into(), scope, rights: Rights::ALL, moderated: false }
+        Self { token_id: token_id.into(), scope, rights: Rights::ALL, moderated: false, origin: Origin::Admin }
+    }
+
+    /// The directory itself, for what it does by rule: nobody is named in the journal.
+    #[must_use]
+    pub fn directory() -> Self {
+        Self::new("", Scope::Admin)
     }
 
     /// Whether it has `right` to registrations that it covers.
@@ -262,7 +270,13 @@ impl TokenInfo {
 
     /// Its holder.
     pub(crate) fn actor(&self) -> Actor {
-        Actor { token_id: self.id.clone(), scope: self.scope.clone(), rights: self.rights, moderated: self.moderated }
+        Actor {
+            token_id: self.id.clone(),
+            scope: self.scope.clone(),
+            rights: self.rights,
+            moderated: self.moderated,
+            origin: self.origin,
+        }
     }
 }
 

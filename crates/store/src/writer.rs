@@ -7,6 +7,8 @@
 pub(crate) mod credential;
 mod import;
 mod life;
+pub(crate) mod proof;
+mod reply;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,10 +17,12 @@ use std::time::{Duration, Instant};
 use tandem_model::{DomainName, Node, Serial};
 use tandem_zone::master::StaticZone;
 use tandem_zone::{Change, Conflict, Draft, Live, Zones};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::credential::CredentialCommand;
 pub(crate) use self::import::Spent;
+use self::proof::ProofCommand;
+use self::reply::{Reply, chain, reply, storage};
 use crate::backend::{Act, Backend, BackendError, Batch, Step, StoredAnswer, ZoneState};
 use crate::conditions::Clock;
 use crate::directory::{Effect, Precondition, Receipt, Registered, ReloadReport};
@@ -30,6 +34,7 @@ use crate::journal::Keeping;
 use crate::keep::Keep;
 use crate::keyring::Keyring;
 use crate::lease::{Due, Lease, Leases};
+use crate::proof::Proofs;
 use crate::serial;
 use crate::state::{Action, NodeState, Standing};
 use crate::stats::Counters;
@@ -64,6 +69,8 @@ pub(crate) enum Command {
     Walk { answer: Option<Answer<bool, DirectoryError>> },
     /// Something about tokens or invitations.
     Credential(CredentialCommand),
+    /// Something about proofs of domains.
+    Proof(ProofCommand),
     /// Serve other static zones.
     Reload { statics: Vec<StaticZone>, answer: Answer<ReloadReport, ReloadError> },
     /// Find out whether the store can be written, unless that is known.
@@ -100,6 +107,9 @@ pub(crate) struct Writer<B: ?Sized> {
     pub(crate) backend: Arc<B>,
     pub(crate) live: Live,
     pub(crate) keyring: Arc<Keyring>,
+    pub(crate) proofs: Arc<Proofs>,
+    /// Wakes the prover.
+    pub(crate) proof_work: Arc<Notify>,
     pub(crate) health: Arc<Health>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
@@ -120,9 +130,6 @@ pub(crate) struct Writer<B: ?Sized> {
     /// The zones served, as they are kept.
     pub(crate) states: Vec<ZoneState>,
 }
-
-/// Tells one caller how it went, given how the commit did.
-type Reply = Box<dyn FnOnce(Option<&Arc<BackendError>>) + Send>;
 
 /// Changes that have been decided, but are neither durable nor published.
 struct Staged {
@@ -277,6 +284,11 @@ impl<B: Backend + ?Sized> Writer<B> {
             Command::Credential(command) => {
                 let _ = self.finish(staged);
                 self.credential(command);
+                self.begin()
+            }
+            Command::Proof(command) => {
+                let _ = self.finish(staged);
+                self.proof(command);
                 self.begin()
             }
             Command::Reload { statics, answer } => {
@@ -560,31 +572,3 @@ impl Staged {
 
 /// Any serial: nobody asks for those of nodes that no zone shows.
 const WHILE_HELD: Serial = Serial::new(1);
-
-/// A reply that waits for the commit. When that fails nobody's answer stands: it may rest on a change that is gone.
-fn reply<T: Send + 'static, E: From<DirectoryError> + Send + 'static>(
-    answer: Answer<T, E>,
-    result: Result<T, E>,
-) -> Reply {
-    Box::new(move |failure| {
-        let result = failure.map_or(result, |error| Err(storage(error).into()));
-        // The caller may have gone; the change is made all the same.
-        let _ = answer.send(result);
-    })
-}
-
-fn storage(error: &Arc<BackendError>) -> DirectoryError {
-    DirectoryError::Storage(Box::new(Arc::clone(error)))
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
-}

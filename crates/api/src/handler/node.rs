@@ -18,6 +18,7 @@ use crate::assignment::unassigned;
 use crate::page::Page;
 use crate::precondition::{Conditions, Outcome, etag};
 use crate::problem::{Fault, Kind, MAX_FAULTS, Problem};
+use crate::proof_rule;
 use crate::quota;
 use crate::request::{Caller, PathDomain, demand_accepts, maybe_signed_body, parse_json, query};
 use crate::signed;
@@ -108,6 +109,7 @@ pub(crate) async fn put(
         // An admin may be taking a number away at this moment.
         Precondition::Revision(current.into_iter().collect())
     };
+    proof_rule::demand(&api, &caller, node.domain(), signature.as_ref())?;
     let refused = |error| match error {
         RegisterError::Stale(_) if !has_conditions => Problem::unavailable(
             "Somebody else changed this registration at the same moment; this request changed nothing.",

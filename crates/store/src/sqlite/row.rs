@@ -7,6 +7,7 @@ use tandem_model::{DomainName, Node};
 
 use super::credential;
 use super::journal::{self, NodeColumns};
+use super::proof;
 use crate::backend::{Act, BackendError, Batch, Loaded, Step, ZoneRole, ZoneState};
 use crate::directory::Registered;
 use crate::document;
@@ -58,6 +59,7 @@ fn write_step(
     time: u64,
     step: &Step,
 ) -> Result<(), BackendError> {
+    let account;
     let (mut before, mut after) = (None, None::<Cow<'_, str>>);
     let (mut old_state, mut new_state, mut reason) = (None, None, None);
     let subject = step.act.subject();
@@ -118,6 +120,16 @@ fn write_step(
         Act::Invite(invitation) => credential::invite(transaction, invitation)?,
         Act::DropInvitation(id) | Act::RedeemInvitation(id) => {
             transaction.prepare_cached("DELETE FROM invitation WHERE id = ?1")?.execute([id])?;
+        }
+        Act::KeepProof { proof: kept, .. } => {
+            proof::keep(transaction, kept)?;
+            account = kept.account();
+            reason = Some(account.as_str());
+        }
+        Act::DropProof(id) => {
+            proof::forget(transaction, id)?;
+            account = format!("{}, key {}", id.method.as_str(), id.key);
+            reason = Some(account.as_str());
         }
     }
     let node = NodeColumns { before, after, old_state, new_state, reason };
@@ -189,7 +201,8 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, BackendError> {
         });
     }
     let (tokens, invitations) = (credential::tokens(&transaction)?, credential::invitations(&transaction)?);
-    Ok(Loaded { serial, zones, tokens, invitations })
+    let proofs = proof::all(&transaction)?;
+    Ok(Loaded { serial, zones, tokens, invitations, proofs })
 }
 
 /// Each registration, in canonical order.

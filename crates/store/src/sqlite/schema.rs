@@ -15,7 +15,7 @@ pub(super) const BACKUP_ID: i32 = 0x544e_4442;
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Step `i` leads from schema `i` to `i + 1`.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     // Names are kept twice: as text for people with `sqlite3`, and as the key that sorts canonically. `serial` has one
     // row once the directory has started; its `probe` is written to learn whether the disk takes writes.
     "CREATE TABLE node (
@@ -109,6 +109,21 @@ const MIGRATIONS: [&str; 5] = [
          expires     INTEGER NOT NULL
      ) STRICT, WITHOUT ROWID;
      CREATE INDEX answer_expires ON answer (expires);",
+    // Proofs of domains, and attempts at them, by method; times as everywhere.
+    "CREATE TABLE proof (
+         domain      TEXT NOT NULL,
+         key         TEXT NOT NULL,
+         method      TEXT NOT NULL,
+         state       TEXT NOT NULL,
+         token       TEXT NOT NULL,
+         begun       INTEGER NOT NULL,
+         since       INTEGER NOT NULL,
+         seen        INTEGER,
+         valid_until INTEGER,
+         warnings    INTEGER NOT NULL DEFAULT 0,
+         failure     TEXT,
+         PRIMARY KEY (domain, key, method)
+     ) STRICT, WITHOUT ROWID;",
 ];
 
 /// Does the migrations that `connection` has not seen, each in a transaction of its own; returns whether there were any.

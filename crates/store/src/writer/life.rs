@@ -46,7 +46,7 @@ impl<B: Backend + ?Sized> Writer<B> {
         let is_admin = by.is_admin();
         let to = action.lead(&current.standing, is_admin)?;
         let old = current.standing.state;
-        let token = Some(by.token_id);
+        let token = Some(by.token_id).filter(|id| !id.is_empty());
         let Some(to) = to else {
             let act = Act::Deregister { before: current.node.clone(), old, reason };
             staged.take(Some(&current), None, act, token, 0);
