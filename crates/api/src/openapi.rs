@@ -10,6 +10,8 @@ use crate::handler::{
     audit, backup, change, health, import, invitation, key, life, node, registration, reload, token, zone,
 };
 use crate::handler::{audit, change, health, import, invitation, key, life, node, proof, registration, reload, token, zone};
+    audit, change, health, import, invitation, key, life, node, proof, registration, reload, token, zone,
+};
 use crate::problem::{Kind, PROBLEM_JSON, ProblemBody, TYPE_PREFIX};
 
 /// The description as JSON text; made once.

@@ -158,7 +158,10 @@ mod tests {
         let key = NodeKey::generate().unwrap();
         let text = claim().sign(&key);
         let read = Claim::verify(text.as_bytes()).unwrap();
-        assert_eq!((read.domain().to_string().as_str(), read.thumbprint()), ("example.org", key.public_key().thumbprint()));
+        assert_eq!(
+            (read.domain().to_string().as_str(), read.thumbprint()),
+            ("example.org", key.public_key().thumbprint())
+        );
         let token = claim().token;
         for (now, good) in [
             (NOW, true),

@@ -95,8 +95,7 @@ fn proved(api: &Api, claim: &[u8]) -> Result<(DomainName, String), Problem> {
         let detail = "This directory takes no proofs of domains: ask for an invitation.";
         return Err(Problem::new(Kind::DomainNotProved, detail));
     }
-    let faulty =
-        |error: &ClaimError| Problem::invalid(vec![Fault { detail: with_causes(error), pointer: "#".into() }]);
+    let faulty = |error: &ClaimError| Problem::invalid(vec![Fault { detail: with_causes(error), pointer: "#".into() }]);
     let claim = Claim::verify(claim).map_err(|error| faulty(&error))?;
     let (domain, key) = (claim.domain().clone(), claim.thumbprint().to_string());
     let now = api.directory.now();

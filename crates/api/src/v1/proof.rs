@@ -321,9 +321,15 @@ mod tests {
             (format!(r#"{{"domain":"Example.org","method":"dns","key":"{thumbprint}"}}"#), vec![]),
             (format!(r#"{{"domain":"example.org","method":"tls","key":{jwk}}}"#), vec![]),
             ("{}".to_owned(), vec!["#/domain", "#/method", "#/key"]),
-            (r#"{"domain":"1.2.3.4","method":"http","key":"x","more":1}"#.to_owned(), vec!["#/more", "#/domain", "#/method", "#/key"]),
+            (
+                r#"{"domain":"1.2.3.4","method":"http","key":"x","more":1}"#.to_owned(),
+                vec!["#/more", "#/domain", "#/method", "#/key"],
+            ),
             (format!(r#"{{"domain":"a.org","method":"dns","key":{}}}"#, jwk.replace("OKP", "EC")), vec!["#/key/kty"]),
-            (format!(r#"{{"domain":"a.org","method":"dns","key":{}}}"#, jwk.replace("\"x\"", "\"d\"")), vec!["#/key/d", "#/key/x"]),
+            (
+                format!(r#"{{"domain":"a.org","method":"dns","key":{}}}"#, jwk.replace("\"x\"", "\"d\"")),
+                vec!["#/key/d", "#/key/x"],
+            ),
             ("[]".to_owned(), vec!["#"]),
         ] {
             let value = crate::json::parse(body.as_bytes()).unwrap();

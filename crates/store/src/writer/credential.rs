@@ -247,7 +247,8 @@ impl<B: Backend + ?Sized> Writer<B> {
     /// Whether something is registered at `domain` that another key than `key` signs, or none.
     fn has_other_key(&self, domain: &DomainName, key: &str) -> Result<bool, DirectoryError> {
         let there = self.backend.node(domain).map_err(|error| storage(&std::sync::Arc::new(error)))?;
-        let is_its = |registered: &Registered| registered.identity.as_ref().is_some_and(|known| &*known.thumbprint == key);
+        let is_its =
+            |registered: &Registered| registered.identity.as_ref().is_some_and(|known| &*known.thumbprint == key);
         Ok(there.is_some_and(|registered| !is_its(&registered)))
     }
 

@@ -5,6 +5,7 @@ mod access;
 mod lease;
 mod policy;
 mod problem;
+mod proof;
 mod spec;
 mod transfer;
 mod webhook;
@@ -18,6 +19,7 @@ use tandem_store::LeaseTimes;
 
 pub use policy::PolicyConfig;
 pub use problem::{ConfigError, Problem};
+pub use proof::ProofConfig;
 pub use spec::Spec;
 pub use webhook::WebhookConfig;
 
@@ -60,6 +62,10 @@ pub struct Config {
     pub log: LogConfig,
     /// Who may have a token without an admin.
     pub registration: RegistrationMode,
+    /// Proofs of foreign domains.
+    pub proofs: ProofConfig,
+    /// Seconds from the reset of a node's key until another may sign.
+    pub key_reset_seconds: u32,
     /// Who may ask the API how often, and have how much.
     pub limits: LimitConfig,
 }
@@ -254,6 +260,8 @@ impl Default for Config {
             metrics: None,
             log: LogConfig { format: LogFormat::Text, level: "info".into(), queries: 0 },
             registration: RegistrationMode::Closed,
+            proofs: ProofConfig::default(),
+            key_reset_seconds: proof::DEFAULT_RESET_DELAY,
             limits: LimitConfig::default(),
         }
     }

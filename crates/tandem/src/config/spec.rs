@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue, Deserializer};
 use super::access::{LimitSpec, RegistrationSpec};
 use super::lease::{self, LeaseSpec};
 use super::policy;
+use super::proof::{KeySpec, ProofSpec};
 use super::transfer::{self, SecondarySpec, TransferSpec, TsigSpec};
 use super::webhook::{self, WebhookSpec};
 use super::{CertificateFiles, Config, GeneratedZone, LogFormat, Problem, Store};
@@ -56,6 +57,8 @@ pub struct Spec {
     metrics: MetricsSpec,
     log: LogSpec,
     registration: RegistrationSpec,
+    proofs: ProofSpec,
+    keys: KeySpec,
     limits: LimitSpec,
 }
 
@@ -247,6 +250,8 @@ impl Spec {
         faults.set(self.log.format, |text| parse_log_format(&text), &mut config.log.format);
         faults.set(self.log.level, |text| parse_log_level(&text), &mut config.log.level);
         self.registration.check_into(&mut config.registration, faults);
+        self.proofs.check_into(folder, &mut config.proofs, faults);
+        self.keys.check_into(&mut config.key_reset_seconds, faults);
         self.limits.check_into(&mut config.limits, faults);
         faults.set(self.log.queries, |n| to_count(n, 0, MAX_QUERY_LINES), &mut config.log.queries);
     }
