@@ -84,7 +84,20 @@ fn problems(operation: &str) -> Vec<Kind> {
             UnsupportedType,
             InvalidRequest,
         ],
-        "resetNodeKey" | "deleteNode" => &[
+        "resetNodeKey" => &[
+            Malformed,
+            Unauthenticated,
+            Forbidden,
+            NotFound,
+            NotAcceptable,
+            TooSlow,
+            Stale,
+            TooLarge,
+            UnsupportedType,
+            InvalidRequest,
+            PreconditionRequired,
+        ],
+        "deleteNode" => &[
             Malformed,
             Unauthenticated,
             Forbidden,

@@ -299,6 +299,8 @@ pub enum Act {
     ResetKey {
         /// What is kept from now on.
         now: Registered,
+        /// Why, if somebody said.
+        reason: Option<Box<str>>,
     },
     /// Keeps a zone's state: its records changed, or it is new.
     ServeZone(ZoneState),
@@ -466,7 +468,7 @@ impl Act {
     #[must_use]
     pub fn subject(&self) -> String {
         match self {
-            Self::Register { now, .. } | Self::ChangeState { now, .. } | Self::ResetKey { now } => {
+            Self::Register { now, .. } | Self::ChangeState { now, .. } | Self::ResetKey { now, .. } => {
                 now.node.domain().to_string()
             }
             Self::Deregister { before, .. } => before.domain().to_string(),

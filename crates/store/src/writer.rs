@@ -64,7 +64,7 @@ pub(crate) enum Command {
     /// Do what a person wants done to a node.
     Act { request: Box<ActRequest>, answer: Answer<Receipt, ActError> },
     /// Let another key follow a node's key.
-    ResetKey { domain: DomainName, must: Precondition, by: String, answer: Answer<Receipt, ResetKeyError> },
+    ResetKey { request: Box<ResetRequest>, answer: Answer<Receipt, ResetKeyError> },
     /// Look at the leases; answers whether there is more to do at once.
     Walk { answer: Option<Answer<bool, DirectoryError>> },
     /// Something about tokens or invitations.
@@ -100,6 +100,15 @@ pub(crate) struct ActRequest {
     pub(crate) must: Precondition,
     pub(crate) by: Actor,
     pub(crate) keep: Option<Keep<Receipt>>,
+}
+
+/// A node whose key is to be reset.
+#[derive(Debug)]
+pub(crate) struct ResetRequest {
+    pub(crate) domain: DomainName,
+    pub(crate) reason: Option<Box<str>>,
+    pub(crate) must: Precondition,
+    pub(crate) by: String,
 }
 
 /// What the thread owns.
@@ -266,8 +275,8 @@ impl<B: Backend + ?Sized> Writer<B> {
                 self.begin()
             }
             Command::ResetKey { answer, .. } if answer.is_closed() => staged,
-            Command::ResetKey { domain, must, by, answer } => {
-                let result = self.reset_key(&mut staged, &domain, &must, by);
+            Command::ResetKey { request, answer } => {
+                let result = self.reset_key(&mut staged, *request);
                 staged.replies.push(reply(answer, result));
                 staged
             }

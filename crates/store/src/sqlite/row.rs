@@ -86,7 +86,8 @@ fn write_step(
             before = (old.is_shown() || now.standing.state.is_shown()).then_some(text);
         }
         // Neither document nor state changes.
-        Act::ResetKey { now } => {
+        Act::ResetKey { now, reason: why } => {
+            reason = why.as_deref();
             let key = sort_key(now.node.domain());
             journal::keep_document(transaction, &key)?;
             write_node(&mut statements.node, &key, &subject, now, &document::write(&now.node))?;

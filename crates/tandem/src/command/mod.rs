@@ -20,7 +20,9 @@ mod nodes;
 mod output;
 mod problem;
 mod progress;
+mod prove;
 mod publish;
+mod register;
 mod resolve;
 mod restore;
 mod serve;
@@ -72,6 +74,8 @@ enum Command {
     Serve(serve::Serve),
     Publish(publish::Publish),
     Join(join::Join),
+    Prove(prove::Prove),
+    Register(register::Register),
     Nodes(nodes::Nodes),
     Changes(changes::Changes),
     Audit(audit::Audit),
@@ -101,6 +105,8 @@ pub fn main() -> ExitCode {
         Command::Serve(command) => command.run(),
         Command::Publish(command) => command.run(),
         Command::Join(command) => command.run(),
+        Command::Prove(command) => command.run(),
+        Command::Register(command) => command.run(),
         Command::Nodes(command) => command.run(),
         Command::Changes(command) => command.run(),
         Command::Audit(command) => command.run(),

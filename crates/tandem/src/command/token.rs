@@ -242,7 +242,8 @@ fn keep(client: &Client, place: &TokenPlace, secret: &str) -> Result<Option<Path
         }
         TokenPlace::Wallet(domain) => {
             let mut wallet = Wallet::open()?;
-            wallet.keep(Entry { api: client.base().to_owned(), domain: domain.clone(), token: secret.to_owned() })?;
+            let (api, key) = (client.base().to_owned(), client.kept_key());
+            wallet.keep(Entry { api, domain: domain.clone(), token: secret.to_owned(), key })?;
             Ok(Some(wallet.file().to_owned()))
         }
     }
