@@ -9,6 +9,7 @@ pub mod config;
 pub mod cookie_secret;
 mod file_limit;
 mod host_lookup;
+mod mailer;
 mod metrics;
 mod prover;
 mod runtime_file;

@@ -23,6 +23,7 @@ use crate::catalog;
 use crate::config::{CertificateFiles, Config, Store};
 use crate::cookie_secret::{self, CookieSecretError};
 use crate::host_lookup::HostLookup;
+use crate::mailer::Mailer;
 use crate::metrics::{MetricsServer, Sources};
 use crate::prover::ProverTask;
 use crate::webhook::Webhooks;
@@ -44,6 +45,7 @@ pub struct Service {
     cookies: Cookies,
     webhooks: Webhooks,
     prover: ProverTask,
+    mailer: Mailer,
 }
 
 impl Service {
@@ -80,6 +82,7 @@ impl Service {
         };
         let webhooks = Webhooks::start(&directory, &config.webhooks);
         let prover = ProverTask::start(&directory, &config);
+        let mailer = Mailer::start(&directory, config.mail.as_ref());
         let zone = |zone: &Option<DomainName>| zone.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
         let zones = directory.live().load();
         info!(
@@ -91,7 +94,7 @@ impl Service {
             api = api.url(),
             "serving"
         );
-        Ok(Self { config, directory, dns, api, metrics, readiness, cookies, webhooks, prover })
+        Ok(Self { config, directory, dns, api, metrics, readiness, cookies, webhooks, prover, mailer })
     }
 
     /// Reads the zone files again and serves them: all of them or, on any error, the old ones.
@@ -151,7 +154,7 @@ impl Service {
             metrics.shutdown().await;
         }
         drop(self.webhooks);
-        drop(self.prover);
+        drop((self.prover, self.mailer));
         // The metrics had the only other handle; without the last one it could not be drained, only dropped.
         if let Some(dns) = Arc::into_inner(self.dns) {
             dns.shutdown().await;

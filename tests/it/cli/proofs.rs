@@ -113,9 +113,7 @@ fn a_domain_of_ones_own_is_proved_and_published() {
     // An admin takes it back; it is in the audit trail, with no change of the node yet.
     let key = record.split("tandem-key=").nth(1).unwrap().trim_end_matches('"');
     assert_eq!(directory.delete(&format!("/v1/proofs/{DOMAIN}/{key}")).status, 204);
-    wait_until(LIMIT, "the audit trail", || {
-        directory.tandem(["audit"]).success().contains("proof-revoked")
-    });
+    wait_until(LIMIT, "the audit trail", || directory.tandem(["audit"]).success().contains("proof-revoked"));
     assert_eq!(directory.get(&format!("/v1/nodes/{DOMAIN}")).json()["state"], "active");
 }
 

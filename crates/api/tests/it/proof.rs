@@ -108,7 +108,7 @@ fn a_stranger_with_a_domain_becomes_a_member() {
     assert_eq!((unsigned.status, unsigned.problem().as_str()), (403, "domain-not-proved"), "the key has to sign");
     assert_eq!(service.put_signed(&first, "example.org", &thief, 1).status, 403);
     assert_eq!(service.put_signed(&first, "example.org", &key, 1).status, 201);
-    assert_eq!(service.put_signed(&first, "sip.example.org", &key, 1).status, 201, "API-69");
+    assert_eq!(service.put_signed(&first, "pbx.example.org", &key, 1).status, 201, "API-69");
 
     // Whoever lost the token shows the key again; the old one ends.
     let second = service.claim("example.org", &token, &key).json()["secret"].as_str().unwrap().to_owned();
@@ -121,7 +121,7 @@ fn a_stranger_with_a_domain_becomes_a_member() {
     assert_eq!((stopped.status, stopped.problem().as_str()), (403, "domain-not-proved"));
     assert_eq!(service.send("GET", "/v1/nodes/example.org", &[], None).json()["state"], "active");
     assert_eq!(service.send_as(&second, "POST", "/v1/nodes/example.org/renew", None).status, 200);
-    assert_eq!(service.send_as(&second, "DELETE", "/v1/nodes/sip.example.org", None).status, 200);
+    assert_eq!(service.send_as(&second, "DELETE", "/v1/nodes/pbx.example.org", None).status, 200);
 }
 
 /// API-T24: with a proof of `example.com`.

@@ -3,6 +3,7 @@
 
 mod access;
 mod lease;
+mod mail;
 mod policy;
 mod problem;
 mod proof;
@@ -17,6 +18,7 @@ use tandem_api::{LimitConfig, RegistrationMode};
 use tandem_model::DomainName;
 use tandem_store::LeaseTimes;
 
+pub use mail::MailConfig;
 pub use policy::PolicyConfig;
 pub use problem::{ConfigError, Problem};
 pub use proof::ProofConfig;
@@ -62,6 +64,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Who may have a token without an admin.
     pub registration: RegistrationMode,
+    /// Where mail to contacts goes out; none: nowhere.
+    pub mail: Option<MailConfig>,
     /// Proofs of foreign domains.
     pub proofs: ProofConfig,
     /// Seconds from the reset of a node's key until another may sign.
@@ -260,6 +264,7 @@ impl Default for Config {
             metrics: None,
             log: LogConfig { format: LogFormat::Text, level: "info".into(), queries: 0 },
             registration: RegistrationMode::Closed,
+            mail: None,
             proofs: ProofConfig::default(),
             key_reset_seconds: proof::DEFAULT_RESET_DELAY,
             limits: LimitConfig::default(),

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue, Deserializer};
 
 use super::access::{LimitSpec, RegistrationSpec};
 use super::lease::{self, LeaseSpec};
+use super::mail::MailSpec;
 use super::policy;
 use super::proof::{KeySpec, ProofSpec};
 use super::transfer::{self, SecondarySpec, TransferSpec, TsigSpec};
@@ -57,6 +58,7 @@ pub struct Spec {
     metrics: MetricsSpec,
     log: LogSpec,
     registration: RegistrationSpec,
+    mail: MailSpec,
     proofs: ProofSpec,
     keys: KeySpec,
     limits: LimitSpec,
@@ -250,6 +252,7 @@ impl Spec {
         faults.set(self.log.format, |text| parse_log_format(&text), &mut config.log.format);
         faults.set(self.log.level, |text| parse_log_level(&text), &mut config.log.level);
         self.registration.check_into(&mut config.registration, faults);
+        self.mail.check_into(folder, &mut config.mail, faults);
         self.proofs.check_into(folder, &mut config.proofs, faults);
         self.keys.check_into(&mut config.key_reset_seconds, faults);
         self.limits.check_into(&mut config.limits, faults);
