@@ -325,7 +325,8 @@ mod tests {
                     };
                     stream.write_all(answer).await.unwrap();
                     if answer.starts_with(b"250 taken") {
-                        sender.send(std::mem::take(&mut mail)).await.unwrap();
+                        // Soft line breaks (RFC 2045 6.7) taken out.
+                        sender.send(std::mem::take(&mut mail).replace("=\r\n", "")).await.unwrap();
                     }
                     line.clear();
                 }
