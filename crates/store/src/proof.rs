@@ -265,10 +265,13 @@ pub enum ProofError {
 #[derive(Debug, Default)]
 pub(crate) struct Proofs(RwLock<Table>);
 
+/// A domain and a key.
+type Owner = (DomainName, Box<str>);
+
 #[derive(Debug, Default)]
 struct Table {
     /// By domain and key, so that a name is found with a look for each of the names above it.
-    by_owner: HashMap<(DomainName, Box<str>), Vec<(Proof, ProofProgress)>>,
+    by_owner: HashMap<Owner, Vec<(Proof, ProofProgress)>>,
     len: usize,
 }
 

@@ -92,7 +92,7 @@ impl Prove {
         if !self.json {
             self.tell(&proof)?;
         }
-        let wait = self.wait.or((self.method == Method::Tls).then_some(15 * 60));
+        let wait = self.wait.or_else(|| (self.method == Method::Tls).then_some(15 * 60));
         if let Some(seconds) = wait {
             let path = format!("/v1/proofs/{}/{key}", client::segment(&domain.to_string()));
             proof = self.until_settled(&client, &path, proof, Duration::from_secs(seconds))?;
