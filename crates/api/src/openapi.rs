@@ -7,10 +7,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::handler::{
-    audit, backup, change, health, import, invitation, key, life, node, registration, reload, token, zone,
-};
-use crate::handler::{audit, change, health, import, invitation, key, life, node, proof, registration, reload, token, zone};
-    audit, change, health, import, invitation, key, life, node, proof, registration, reload, token, zone,
+    audit, backup, change, health, import, invitation, key, life, node, proof, registration, reload, token, zone,
 };
 use crate::problem::{Kind, PROBLEM_JSON, ProblemBody, TYPE_PREFIX};
 

@@ -18,10 +18,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::handler::{
-    audit, backup, change, health, import, invitation, key, life, node, registration, reload, token, zone,
-};
-use crate::handler::{audit, change, health, import, invitation, key, life, node, proof, registration, reload, token, zone};
-    audit, change, health, import, invitation, key, life, node, proof, registration, reload, token, zone,
+    audit, backup, change, health, import, invitation, key, life, node, proof, registration, reload, token, zone,
 };
 use crate::leftover::Leftover;
 use crate::problem::{Kind, Problem};

@@ -13,8 +13,8 @@ use crate::directory::Registered;
 use crate::document::DocumentError;
 use crate::error::BackupError;
 use crate::invitation::InvitationInfo;
-use crate::sqlite::backup::Manifest;
 use crate::proof::{Proof, ProofEvent, ProofId};
+use crate::sqlite::backup::Manifest;
 use crate::state::{NodeState, shown};
 use crate::token::TokenInfo;
 

@@ -8,8 +8,8 @@ mod checkpoint;
 mod credential;
 mod file;
 mod journal;
-pub mod restore;
 mod proof;
+pub mod restore;
 mod row;
 mod schema;
 

@@ -106,7 +106,8 @@ impl<B: Backend + ?Sized> Writer<B> {
         let kept: Vec<Act> = acts.iter().map(|(act, _)| act.clone()).collect();
         let steps = self.steps(acts);
         let serial = steps.last().map_or(self.serial, |step| step.serial);
-        self.commit(serial, now, steps, Vec::new()).map_err(|error| storage(&std::sync::Arc::new(error)))?;
+        self.commit(serial, now, steps, Vec::new(), Vec::new())
+            .map_err(|error| storage(&std::sync::Arc::new(error)))?;
         for act in kept {
             if let Act::KeepProof { proof, .. } = act {
                 self.proofs.put(proof);
