@@ -6,6 +6,7 @@
 pub mod called;
 pub mod locate;
 pub mod name;
+mod network;
 pub mod node;
 pub mod number;
 pub mod numbering;

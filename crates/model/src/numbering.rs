@@ -138,7 +138,7 @@ impl Enumerate {
         let Some(Asked { question, aliases, dnssec: before }) = self.asked.take() else { return self.go_on() };
         let dnssec = before.and(dnssec);
         match reply {
-            Reply::Records(answer) => self.records(question, aliases, answer, dnssec),
+            Reply::Records(answer) => self.records(question, aliases, &answer, dnssec),
             Reply::NoData { ttl } => self.nothing(ttl, EnumError::NoRecords),
             Reply::NxDomain { ttl } => self.nothing(ttl, EnumError::NoSuchNumber),
             Reply::Failed(failure) => self.failure(question, failure),
@@ -165,7 +165,7 @@ impl Enumerate {
     }
 
     /// An RRset, or aliases that lead out of the answer.
-    fn records(&mut self, question: Question, aliases: usize, answer: Answer, dnssec: Dnssec) -> Step {
+    fn records(&mut self, question: Question, aliases: usize, answer: &Answer, dnssec: Dnssec) -> Step {
         let mut name = question.name.clone();
         for hop in aliases..=MAX_ALIASES {
             let here: Vec<_> = answer.records.iter().filter(|record| record.owner == name).collect();
@@ -192,7 +192,7 @@ impl Enumerate {
         self.failure(question, Failure::Aliases)
     }
 
-    /// ENUM-20: by ORDER, then PREFERENCE; equals in the order of the reply.
+    /// ENUM-20: by ORDER, then PREFERENCE; equals in the order of the reply. ENUM-22: inside one RRset alone.
     fn level(&mut self, name: DomainName, data: impl Iterator<Item = Data>, dnssec: Dnssec) -> Level {
         let mut rules: Vec<Naptr> = Vec::new();
         for data in data {
@@ -209,7 +209,7 @@ impl Enumerate {
         Level { name, rules, dnssec }
     }
 
-    /// The next record, wherever that stands (ENUM-21, ENUM-44: every record stays until one is accepted).
+    /// The next record, wherever that stands; non-terminal ones are followed (ENUM-40; ENUM-21, ENUM-44: every record stays until one is accepted).
     fn go_on(&mut self) -> Step {
         while let Some(level) = self.levels.last_mut() {
             let Some(naptr) = level.rules.pop() else {

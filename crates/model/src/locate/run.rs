@@ -73,7 +73,7 @@ struct Host {
 }
 
 impl Host {
-    const fn from_srv(&self) -> bool {
+    const fn is_from_srv(&self) -> bool {
         self.rank.is_some()
     }
 }
@@ -304,7 +304,7 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
         let (mut hops, mut seen) = (Vec::new(), HashSet::new());
         let (mut missing, mut failed, mut forbidden) = (Vec::new(), None, None);
         // Only the domain's own addresses tell whether it exists.
-        let mut no_name = hosts.iter().any(|host| !host.from_srv());
+        let mut no_name = hosts.iter().any(|host| !host.is_from_srv());
         for host in hosts {
             let before = hops.len();
             // LOC-63: addresses are never mixed across hosts. The family preferred here comes first.
@@ -327,7 +327,7 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
                                 self.because("LOC-65", format!("{}: {ip} is not public, skipped", host.name));
                                 forbidden = forbidden.or(Some(ip));
                             } else if hops.len() < MAX_NEXT_HOPS && seen.insert((ip, host.port)) {
-                                let srv_target = host.from_srv().then(|| host.name.clone());
+                                let srv_target = host.is_from_srv().then(|| host.name.clone());
                                 let address = SocketAddr::new(ip, host.port);
                                 let tls_name = tls_name(plan, service);
                                 let rank = host.rank;
@@ -395,7 +395,7 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
     }
 
     fn note_host(&mut self, host: &Host, service: Service, hops: &[NextHop]) {
-        let rule = if host.from_srv() { "LOC-59" } else { "LOC-51" };
+        let rule = if host.is_from_srv() { "LOC-59" } else { "LOC-51" };
         let shown: Vec<_> = hops.iter().map(|hop| hop.address.to_string()).collect();
         let what = if shown.is_empty() { "no new address, skipped".to_owned() } else { shown.join(", ") };
         self.because(rule, format!("{service} at {}: {what}", host.name));

@@ -45,7 +45,7 @@ pub struct Rule {
     pub service: Box<str>,
     /// The URI as the rule made it.
     pub uri: Box<str>,
-    /// The same, read, for `sip:` and `sips:`. It is located as it is: never made less secure (ENUM-37).
+    /// The same, read, for `sip:` and `sips:`: an address of record (ENUM-33). It is located as it is: never made less secure (ENUM-37).
     pub sip: Option<SipUri>,
 }
 
@@ -102,9 +102,8 @@ pub(super) fn judge(naptr: &Naptr, aus: &str, wanted: &Wanted) -> Result<Said, D
 fn services(field: &str) -> Result<Vec<String>, Discard> {
     let field = field.to_ascii_lowercase();
     let parts: Vec<&str> = field.split('+').collect();
-    let named = match parts[..] {
-        ["e2u", ref named @ ..] | [ref named @ .., "e2u"] => named,
-        _ => return Err(Discard::OtherApplication), // ENUM-27
+    let (["e2u", ref named @ ..] | [ref named @ .., "e2u"]) = parts[..] else {
+        return Err(Discard::OtherApplication); // ENUM-27
     };
     if named.is_empty() || named.len() > MAX_SERVICES || !named.iter().all(|service| is_service(service)) {
         return Err(Discard::BadService);

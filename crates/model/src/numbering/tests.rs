@@ -102,7 +102,7 @@ fn one_record_decides() {
         ("ENUM-T28, ENUM-26", (1, 1, "u", "sip+E2U", ANY, "."), &["sip"], "sip:a@example.com"),
         ("ENUM-T32", (1, 1, "u", "E2U+sip+voice:tel", ANY, "."), &["sip"], "sip:a@example.com"),
         ("ENUM-T34, ENUM-28", (1, 1, "u", "E2U+foo+sip", ANY, "."), &["sip"], "sip:a@example.com"),
-        ("ENUM-32 sips", (1, 1, "u", "E2U+sip", "!.*!SIPS:a@b.test!", "."), &["sip"], "SIPS:a@b.test"),
+        ("ENUM-32, ENUM-37 sips", (1, 1, "u", "E2U+sip", "!.*!SIPS:a@b.test!", "."), &["sip"], "SIPS:a@b.test"),
         ("ENUM-32 pstn:sip", (1, 1, "u", "E2U+pstn:sip", ANY, "."), &["pstn:sip"], "sip:a@example.com"),
         (
             "ENUM-T53",
