@@ -144,8 +144,8 @@ impl Resolver {
         let (uri, resolution) = match &enumerated.outcome {
             Ok(numbering::Rule { sip: Some(uri), .. }) => (Some(uri.clone()), self.locate(uri).await),
             // A URI of another scheme is no SIP server's.
-            Ok(_) => (None, number_failed(&enumerated, numbering::EnumError::NoUsableRecord)),
-            Err(error) => (None, number_failed(&enumerated, error.clone())),
+            Ok(_) => (None, self.number_failed(&enumerated, numbering::EnumError::NoUsableRecord)),
+            Err(error) => (None, self.number_failed(&enumerated, error.clone())),
         };
         Resolved { number: Some(enumerated), uri, resolution }
     }
@@ -257,6 +257,16 @@ impl Resolver {
         }
         let error = LocateError::PolicyRefused(Refusal::Compromised);
         refuse("CERT-20", format!("the directory says that {domain} is compromised"), error)
+    }
+
+    /// A number without a URI, in the form of every other outcome.
+    fn number_failed(&self, enumerated: &Enumerated, error: numbering::EnumError) -> Arc<Resolution> {
+        let none = self.0.settings.numbers.suffixes.is_empty();
+        let none = none.then(|| Reason::new("ENUM-8", "no ENUM suffix is set: nothing was asked".to_owned()));
+        let passed = enumerated.discarded.iter().map(|(name, why)| Reason::new("ENUM-30", format!("{name}: {why}")));
+        let reasons = none.into_iter().chain(passed).chain([Reason::new("ENUM-35", error.to_string())]).collect();
+        let outcome = Err(LocateError::Number(error));
+        Arc::new(Located { outcome, ttl: Some(enumerated.ttl), naptr_offered_sips: None, reasons }.into())
     }
 
     /// Asks behind the caller's back; one such search a result, and its questions are bounded as all are.
@@ -409,14 +419,6 @@ impl UnderWay {
             }
         }
     }
-}
-
-/// A number without a URI, in the form of every other outcome.
-fn number_failed(enumerated: &Enumerated, error: numbering::EnumError) -> Arc<Resolution> {
-    let passed = enumerated.discarded.iter().map(|(name, why)| Reason::new("ENUM-30", format!("{name}: {why}")));
-    let reasons = passed.chain([Reason::new("ENUM-35", error.to_string())]).collect();
-    let outcome = Err(LocateError::Number(error));
-    Arc::new(Located { outcome, ttl: Some(enumerated.ttl), naptr_offered_sips: None, reasons }.into())
 }
 
 /// A uniform integer in `0..=sum`. The remainder favours nobody by more than one in 2^32.
