@@ -84,11 +84,11 @@ impl fmt::Display for Called {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCalled {
     /// Neither a number nor a SIP URI.
-    #[error("not a SIP address")]
-    Uri(#[source] InvalidUri),
+    #[error(transparent)]
+    Uri(InvalidUri),
     /// A number, but no E.164 number (`NotE164` of the ENUM rules): make it international first (ENUM-1).
-    #[error("not an E.164 number")]
-    NotE164(#[source] InvalidNumber),
+    #[error(transparent)]
+    NotE164(InvalidNumber),
 }
 
 #[cfg(test)]
