@@ -8,7 +8,7 @@ use tandem_model::SipUri;
 use tandem_model::locate::{Client, Reach};
 use tandem_probe::dns::TxtProver;
 use tandem_probe::{AddressRule, ChallengeError, MAX_ADDRESSES, SafeConnector, TlsChallenger};
-use tandem_resolver::{NameServers, Outcome, Resolver, Settings};
+use tandem_resolver::{CacheSettings, NameServers, Outcome, Resolver, Settings};
 use tandem_store::proof::MAX_FAILURE;
 use tandem_store::{Proof, ProofMethod};
 use tokio::time::timeout;
@@ -63,7 +63,9 @@ impl Looker {
         Self {
             txt: TxtProver::new(connector.clone(), recursors).with_port(proofs.authority_port),
             tls: TlsChallenger::new(connector),
-            resolver: Resolver::new(Settings { servers, client, ..Settings::default() }).ok(),
+            // A proof is of what DNS says now.
+            resolver: Resolver::new(Settings { servers, client, cache: CacheSettings::off(), ..Settings::default() })
+                .ok(),
         }
     }
 
@@ -110,12 +112,12 @@ impl Looker {
         };
         let uri = SipUri::parse(&format!("sips:{}", proof.id.domain))
             .map_err(|error| Miss { why: error.to_string(), passing: false })?;
-        let outcome = resolver.locate(&uri).await.outcome;
-        let Outcome::Found(hops) = outcome else {
-            let why = outcome.error().map_or_else(String::new, |error| format!(": {error}"));
+        let resolution = resolver.locate(&uri).await;
+        let Outcome::Found(hops) = &resolution.outcome else {
+            let why = resolution.outcome.error().map_or_else(String::new, |error| format!(": {error}"));
             return Err(Miss::passing(format!("the domain publishes no target for sips:{why}")));
         };
-        Ok(hops.into_iter().map(|hop| hop.address).take(MAX_ADDRESSES).collect())
+        Ok(hops.iter().map(|hop| hop.address).take(MAX_ADDRESSES).collect())
     }
 }
 
