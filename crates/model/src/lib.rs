@@ -1,7 +1,8 @@
 //! What a node, a number and a record are; which records a node makes; how a SIP server is found (RFC 3263).
 //!
-//! No IO, no clock, no chance: those are arguments. Reading order: [`name`], [`node`], [`publish`], [`uri`], [`locate`].
+//! No IO, no clock, no chance: those are arguments. Reading order: [`name`], [`node`], [`found`], [`publish`], [`uri`], [`locate`].
 
+pub mod found;
 pub mod locate;
 pub mod name;
 pub mod node;
@@ -12,6 +13,7 @@ pub mod select;
 pub mod serial;
 pub mod uri;
 
+pub use found::{Found, Probe, SeenKey};
 pub use name::{DomainName, InvalidName};
 pub use node::{InvalidNode, Network, Node, NodeParts, NumberClaim, Target};
 pub use number::{E164Number, NumberBlock};

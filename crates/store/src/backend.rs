@@ -297,6 +297,15 @@ pub enum Act {
         /// What is kept from now on.
         now: Registered,
     },
+    /// Keeps what was found by looking at a node; what the node said stays.
+    Note {
+        /// The node as it was.
+        before: Node,
+        /// What is kept from now on.
+        now: Registered,
+        /// What was found.
+        reason: Box<str>,
+    },
     /// Keeps a zone's state: its records changed, or it is new.
     ServeZone(ZoneState),
     /// Forgets a zone that is no longer served.
@@ -389,6 +398,8 @@ pub enum JournalKind {
     ChangeState,
     /// An admin has asked that another key may follow a node's key.
     ResetKey,
+    /// A look at a node's targets changed how it is shown.
+    Probe,
     /// A zone is new, or its master file changed.
     ServeZone,
     /// A zone is no longer served.
@@ -416,6 +427,7 @@ impl Act {
             Self::Deregister { .. } => JournalKind::Deregister,
             Self::ChangeState { .. } => JournalKind::ChangeState,
             Self::ResetKey { .. } => JournalKind::ResetKey,
+            Self::Note { .. } => JournalKind::Probe,
             Self::ServeZone(_) => JournalKind::ServeZone,
             Self::DropZone(_) => JournalKind::DropZone,
             Self::IssueToken(_) => JournalKind::IssueToken,
@@ -431,9 +443,10 @@ impl Act {
     #[must_use]
     pub fn subject(&self) -> String {
         match self {
-            Self::Register { now, .. } | Self::ChangeState { now, .. } | Self::ResetKey { now } => {
-                now.node.domain().to_string()
-            }
+            Self::Register { now, .. }
+            | Self::ChangeState { now, .. }
+            | Self::ResetKey { now }
+            | Self::Note { now, .. } => now.node.domain().to_string(),
             Self::Deregister { before, .. } => before.domain().to_string(),
             Self::ServeZone(state) => state.apex.to_string(),
             Self::DropZone(apex) => apex.to_string(),
@@ -446,11 +459,12 @@ impl Act {
 
 impl JournalKind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Register,
         Self::Deregister,
         Self::ChangeState,
         Self::ResetKey,
+        Self::Probe,
         Self::ServeZone,
         Self::DropZone,
         Self::IssueToken,
@@ -469,6 +483,7 @@ impl JournalKind {
             Self::Deregister => "deregister",
             Self::ChangeState => "change-state",
             Self::ResetKey => "reset-key",
+            Self::Probe => "probe",
             Self::ServeZone => "serve-zone",
             Self::DropZone => "drop-zone",
             Self::IssueToken => "issue-token",

@@ -5,6 +5,7 @@
 
 mod credential;
 mod life;
+mod look;
 
 use std::fs::File;
 use std::path::Path;
@@ -36,6 +37,7 @@ use crate::state::{NodeIdentity, NodeState, Standing};
 use crate::stats::{Counters, StoreStats};
 use crate::token::{self, Actor};
 use crate::walker;
+use crate::watched::Watched;
 use crate::writer::credential::CredentialCommand;
 use crate::writer::{Command, Writer, conflicts};
 
@@ -188,6 +190,7 @@ impl Directory {
         let keeping = Arc::new(Keeping::default());
         let leases = Arc::new(opened.leases);
         let held = Arc::new(RwLock::new(opened.held));
+        let watched = Arc::new(opened.watched);
         let (last, changes) = watch::channel(opened.serial);
         let (commands, waiting) = mpsc::channel(MAX_WAITING);
         let (running, done) = watch::channel(());
@@ -199,6 +202,7 @@ impl Directory {
             counters: Arc::clone(&counters),
             leases: Arc::clone(&leases),
             held: Arc::clone(&held),
+            watched: Arc::clone(&watched),
             last,
             seen: (clock(), monotonic()),
             clock: Arc::clone(&clock),
@@ -226,6 +230,7 @@ impl Directory {
             keyring,
             leases,
             held,
+            watched,
             changes,
             health,
             counters,
@@ -278,7 +283,7 @@ impl Directory {
         let is_same_key = claim.follow(held.as_ref())? == held;
         let effect = match current {
             None => Effect::Created,
-            Some(registered) if registered.node == *node && !registered.lost_its_lease() && is_same_key => {
+            Some(registered) if registered.node.says(node) && !registered.lost_its_lease() && is_same_key => {
                 Effect::Unchanged
             }
             Some(_) => Effect::Replaced,
@@ -476,6 +481,8 @@ struct Inner {
     leases: Arc<Leases>,
     /// Nodes that no zone shows.
     held: Arc<RwLock<Zones>>,
+    /// Nodes that want to be looked at.
+    watched: Arc<Watched>,
     /// The last serial that is durable.
     changes: watch::Receiver<u64>,
     health: Arc<Health>,

@@ -29,7 +29,7 @@ pub(crate) fn rebuild(backend: &dyn Backend, current: Zones) -> History {
 fn undo(history: &mut History, entry: &JournalEntry) -> bool {
     let subject = || DomainName::parse(&entry.subject).ok();
     match entry.kind {
-        JournalKind::Register | JournalKind::Deregister | JournalKind::ChangeState => {
+        JournalKind::Register | JournalKind::Deregister | JournalKind::ChangeState | JournalKind::Probe => {
             let (before, after) = (entry.shown_before(), entry.shown_after());
             if before.is_none() && after.is_none() {
                 // DNS showed nothing of it.

@@ -27,6 +27,7 @@ pub mod state;
 pub mod stats;
 pub mod token;
 mod walker;
+mod watched;
 mod writer;
 
 pub use backend::Backend;
@@ -34,7 +35,7 @@ pub use conditions::{Clock, Conditions};
 pub use directory::{Directory, Effect, Precondition, Receipt, Registered, ReloadReport};
 pub use document::DocumentError;
 pub use error::{
-    ActError, BackupError, DeregisterError, DirectoryError, OpenError, ReadError, RegisterError, ReloadError,
+    ActError, BackupError, DeregisterError, DirectoryError, NoteError, OpenError, ReadError, RegisterError, ReloadError,
     RenewError, ResetKeyError, RestoreError,
 };
 pub use identity::{KeyError, Signature};
@@ -47,4 +48,5 @@ pub use sqlite::backup::Manifest;
 pub use sqlite::restore::{RestoreOptions, Restored, restore};
 pub use state::{Action, NodeIdentity, NodeState, Refusal, Standing};
 pub use stats::StoreStats;
+pub use watched::MAX_WATCHED;
 pub use token::{Actor, NewToken, Origin, Right, Rights, Scope, TokenError, TokenInfo, TokenSecret};

@@ -12,6 +12,7 @@ use crate::backend::{Backend, BackendError, Batch, StoredInvitation, StoredToken
 use crate::error::OpenError;
 use crate::lease::{LeaseTimes, Leases};
 use crate::state::shown;
+use crate::watched::Watched;
 use crate::{history, serial};
 
 /// Registrations handed on at a time.
@@ -29,6 +30,7 @@ pub(crate) struct Opened {
     /// The nodes that no zone shows: their names and numbers are held.
     pub(crate) held: Zones,
     pub(crate) leases: Leases,
+    pub(crate) watched: Watched,
     pub(crate) serial: u64,
     pub(crate) states: Vec<ZoneState>,
     pub(crate) tokens: Vec<StoredToken>,
@@ -49,7 +51,8 @@ pub(crate) fn load(
     let offers = serial::offers(&settings, &statics);
     let zones = Zones::new(settings, statics, WHILE_LOADING).map_err(OpenError::Zones)?;
     let mut leases = Leases::new(times, now);
-    let (zones, held) = load_nodes(backend, zones, &mut leases).map_err(failed)?;
+    let watched = Watched::default();
+    let (zones, held) = load_nodes(backend, zones, &mut leases, &watched).map_err(failed)?;
     leases.loaded();
 
     let plan = serial::plan(loaded.serial, &loaded.zones, &offers, zones.node_count() > 0);
@@ -78,12 +81,17 @@ pub(crate) fn load(
         "directory opened"
     );
     let (serial, states, tokens, invitations) = (plan.serial, plan.states, loaded.tokens, loaded.invitations);
-    Ok(Opened { live: history.into_live(), held, leases, serial, states, tokens, invitations })
+    Ok(Opened { live: history.into_live(), held, leases, watched, serial, states, tokens, invitations })
 }
 
 /// Lays every registration over `zones`, and those that no zone shows over a version of their own. One thread reads and
 /// decodes while another puts nodes into their places.
-fn load_nodes(backend: &dyn Backend, zones: Zones, leases: &mut Leases) -> Result<(Zones, Zones), BackendError> {
+fn load_nodes(
+    backend: &dyn Backend,
+    zones: Zones,
+    leases: &mut Leases,
+    watched: &Watched,
+) -> Result<(Zones, Zones), BackendError> {
     let mut held = Draft::loading(zones.without_nodes());
     let mut draft = Draft::loading(zones);
     let mut said = Instant::now();
@@ -95,6 +103,7 @@ fn load_nodes(backend: &dyn Backend, zones: Zones, leases: &mut Leases) -> Resul
                 let (node, standing) = (&registered.node, &registered.standing);
                 let lease = leases.times.lease_of(node);
                 leases.load(node.domain(), standing.state, standing.since, standing.lease_until, lease);
+                watched.set(node.domain(), Some(&registered));
                 let shown = shown(node, standing.state);
                 chunk.push((ReadyNode::new(shown.as_deref().unwrap_or(node)), shown.is_some()));
                 if chunk.len() == CHUNK {

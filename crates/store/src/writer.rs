@@ -7,6 +7,7 @@
 pub(crate) mod credential;
 mod import;
 mod life;
+pub(crate) mod note;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::credential::CredentialCommand;
 pub(crate) use self::import::Spent;
+use self::note::NoteCommand;
 use crate::backend::{Act, Backend, BackendError, Batch, Step, StoredAnswer, ZoneState};
 use crate::conditions::Clock;
 use crate::directory::{Effect, Precondition, Receipt, Registered, ReloadReport};
@@ -34,6 +36,7 @@ use crate::serial;
 use crate::state::{Action, NodeState, Standing};
 use crate::stats::Counters;
 use crate::token::Actor;
+use crate::watched::Watched;
 
 /// Most changes in one commit: enough that the disk's sync is no longer what costs, few enough to keep a batch short.
 const MAX_BATCH: usize = 64;
@@ -60,6 +63,8 @@ pub(crate) enum Command {
     Act { request: Box<ActRequest>, answer: Answer<Receipt, ActError> },
     /// Let another key follow a node's key.
     ResetKey { domain: DomainName, must: Precondition, by: String, answer: Answer<Receipt, ResetKeyError> },
+    /// Keep what was found by looking at a node.
+    Note(NoteCommand),
     /// Look at the leases; answers whether there is more to do at once.
     Walk { answer: Option<Answer<bool, DirectoryError>> },
     /// Something about tokens or invitations.
@@ -113,6 +118,8 @@ pub(crate) struct Writer<B: ?Sized> {
     pub(crate) leases: Arc<Leases>,
     /// Nodes that no zone shows; only this thread writes it.
     pub(crate) held: Arc<RwLock<Zones>>,
+    /// Nodes that want to be looked at.
+    pub(crate) watched: Arc<Watched>,
     /// Tells that changes are durable.
     pub(crate) last: watch::Sender<u64>,
     /// The last serial taken.
@@ -258,6 +265,10 @@ impl<B: Backend + ?Sized> Writer<B> {
                 }
                 self.begin()
             }
+            Command::Note(command) => {
+                self.note(&mut staged, command);
+                staged
+            }
             Command::ResetKey { answer, .. } if answer.is_closed() => staged,
             Command::ResetKey { domain, must, by, answer } => {
                 let result = self.reset_key(&mut staged, &domain, &must, by);
@@ -313,10 +324,11 @@ impl<B: Backend + ?Sized> Writer<B> {
     }
 
     fn register(&self, staged: &mut Staged, request: RegisterRequest) -> Result<Receipt, RegisterError> {
-        let RegisterRequest { node, signature, start, must, by } = request;
+        let RegisterRequest { mut node, signature, start, must, by } = request;
         let there = self.current(staged, node.domain())?;
         // Of a tombstone nothing is left but the name.
         let current = there.as_ref().filter(|there| there.standing.state != NodeState::Tombstone);
+        node.found = current.map(|current| node.inherits(&current.node)).unwrap_or_default();
         let revision = current.map(|current| current.revision);
         if !must.holds(revision) {
             return Err(RegisterError::Stale(revision));
@@ -397,6 +409,7 @@ impl<B: Backend + ?Sized> Writer<B> {
             let touched = serial::touched(&self.live.load(), &staged.zones, staged.serial);
             match self.commit(staged.serial, staged.time, staged.steps, touched, staged.answers) {
                 Ok(()) => {
+                    self.watched.follow(&staged.nodes);
                     if staged.shows {
                         // Each step's version knows its own change only.
                         self.publish(staged.zones.after_changes_of(staged.nodes.into_keys()));
@@ -505,13 +518,6 @@ pub(crate) fn conflicts(zones: &Zones, held: &Zones, node: &Node) -> Vec<Conflic
     }
     // Without itself, which would stand before others.
     held.with(&[Change::Remove(node.domain().clone())], WHILE_HELD).collisions_of(node)
-}
-
-impl Registered {
-    /// Whether only time keeps it from being served.
-    pub(crate) const fn lost_its_lease(&self) -> bool {
-        matches!(self.standing.state, NodeState::Stale | NodeState::Withdrawn)
-    }
 }
 
 impl Staged {

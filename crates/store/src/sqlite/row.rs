@@ -90,6 +90,13 @@ fn write_step(
             write_node(&mut statements.node, &key, &subject, now, &document::write(&now.node))?;
             (old_state, new_state) = (Some(now.standing.state), Some(now.standing.state));
         }
+        Act::Note { before: earlier, now, reason: why } => {
+            let text = document::write(&now.node);
+            write_node(transaction, now, &text)?;
+            (before, after) = (Some(document::write(earlier)), Some(text));
+            (old_state, new_state) = (Some(now.standing.state), Some(now.standing.state));
+            reason = Some(&**why);
+        }
         Act::Deregister { before: earlier, old, reason: why } => {
             before = (*old != NodeState::Tombstone).then(|| document::write(earlier));
             (old_state, reason) = (Some(*old), why.as_deref());

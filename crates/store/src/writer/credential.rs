@@ -337,6 +337,7 @@ impl<B: Backend + ?Sized> Writer<B> {
                 | Act::Deregister { .. }
                 | Act::ChangeState { .. }
                 | Act::ResetKey { .. }
+                | Act::Note { .. }
                 | Act::ServeZone(_)
                 | Act::DropZone(_) => {}
             }
