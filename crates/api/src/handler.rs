@@ -9,6 +9,7 @@ pub(crate) mod invitation;
 pub(crate) mod key;
 pub(crate) mod life;
 pub(crate) mod node;
+pub(crate) mod probe;
 pub(crate) mod registration;
 pub(crate) mod reload;
 pub(crate) mod token;

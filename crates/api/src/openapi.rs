@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::handler::{
-    audit, backup, change, health, import, invitation, key, life, node, registration, reload, token, zone,
+    audit, backup, change, health, import, invitation, key, life, node, probe, registration, reload, token, zone,
 };
 use crate::problem::{Kind, PROBLEM_JSON, ProblemBody, TYPE_PREFIX};
 
@@ -35,6 +35,7 @@ pub fn text() -> &'static str {
     ),
     paths(
         node::put, node::get, node::delete, node::records, node::list, import::import, key::document, key::reset,
+        probe::get, probe::post,
         life::renew, life::drain, life::suspend, life::compromised, life::restore, life::approve, life::reject, change::get, audit::list,
         zone::list, zone::export, reload::reload, backup::get,
         token::post,
@@ -109,6 +110,8 @@ fn problems(operation: &str) -> Vec<Kind> {
             InvalidRequest,
             PreconditionRequired,
         ],
+        "getNodeProbes" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable],
+        "probeNode" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, WrongState],
         "listNodes" | "backUp" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "importNodes" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooSlow, TooLarge, UnsupportedType],
         "listAudit" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
@@ -241,6 +244,22 @@ fn example(operation: &str, status: &str) -> Option<Value> {
             json!({"payload": "eyJkb2N1…", "protected": "eyJhbGci…", "signature": "W_KPhUBB…"})
         }
         ("resetNodeKey", "200") => reset,
+        ("getNodeProbes", "200") | ("probeNode", "202") => json!({
+            "domain": "debug.ostn.test", "enabled": true, "asked": true, "held": false,
+            "targets": [{
+                "host": "sip.debug.ostn.test", "port": 5061, "down": true, "demoted": true, "failures": 3,
+                "next": "2026-01-31T12:05:00Z",
+                "looks": [{
+                    "address": "203.0.113.7", "at": "2026-01-31T12:00:00Z", "result": "certificate-other-name",
+                    "rule": "CERT-20", "detail": "not authenticated: the certificate names other domains, not this one",
+                    "failures": 3,
+                    "certificate": {
+                        "identities": ["other.example"], "not_after": "2026-04-30T00:00:00Z", "sha256": "5a".repeat(32)
+                    }
+                }]
+            }],
+            "keys": []
+        }),
         ("listNodes", "200") => json!({"nodes": [registration]}),
         ("importNodes", "200") => json!({
             "dry_run": false, "lines": 4, "complete": true, "created": 2, "replaced": 0, "unchanged": 1,

@@ -18,7 +18,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::handler::{
-    audit, backup, change, health, import, invitation, key, life, node, registration, reload, token, zone,
+    audit, backup, change, health, import, invitation, key, life, node, probe, registration, reload, token, zone,
 };
 use crate::leftover::Leftover;
 use crate::problem::{Kind, Problem};
@@ -40,6 +40,7 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
         .route("/v1/nodes/{domain}/records", get(node::records))
         .route("/v1/nodes/{domain}/document", get(key::document))
         .route("/v1/nodes/{domain}/reset-key", post(key::reset))
+        .route("/v1/nodes/{domain}/probes", get(probe::get).post(probe::post))
         .route("/v1/nodes/{domain}/renew", post(life::renew))
         .route("/v1/nodes/{domain}/drain", post(life::drain))
         .route("/v1/nodes/{domain}/suspend", post(life::suspend))

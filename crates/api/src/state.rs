@@ -13,6 +13,7 @@ use crate::host_check::{BoundedCheck, HostCheck};
 use crate::idempotency::Running;
 use crate::limit::{LimitConfig, Limiter};
 use crate::quota::Growing;
+use crate::probe::Probes;
 use crate::readiness::Readiness;
 use crate::registration_mode::RegistrationMode;
 use crate::zone_files::ZoneFiles;
@@ -34,6 +35,8 @@ pub(crate) struct Parts {
     pub(crate) hosts: Box<dyn HostCheck>,
     /// The master files, to be read again.
     pub(crate) zone_files: Option<Arc<dyn ZoneFiles>>,
+    /// What looks at nodes, if anything does.
+    pub(crate) probes: Option<Arc<dyn Probes>>,
     /// The URL of the listener.
     pub(crate) own_url: String,
     /// The URL that callers use, when it is configured.
@@ -59,6 +62,8 @@ pub(crate) struct Api {
     pub(crate) exports: Arc<Semaphore>,
     /// The master files, to be read again.
     pub(crate) zone_files: Option<Arc<dyn ZoneFiles>>,
+    /// What looks at nodes, if anything does.
+    pub(crate) probes: Option<Arc<dyn Probes>>,
     /// Held by the one reload that runs.
     pub(crate) reloading: Mutex<()>,
     /// Who may ask how often.
@@ -84,7 +89,7 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { directory, feed, readiness, hosts, zone_files, own_url, public_url, limits, registration } = parts;
+        let Parts { directory, feed, readiness, hosts, zone_files, probes, own_url, public_url, limits, registration } = parts;
         Self {
             directory,
             feed,
@@ -92,6 +97,7 @@ impl Api {
             hosts: BoundedCheck::new(hosts),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             zone_files,
+            probes,
             reloading: Mutex::new(()),
             limits: Limiter::new(limits),
             registration,

@@ -8,6 +8,7 @@ pub(crate) mod document;
 pub(crate) mod import;
 pub(crate) mod invitation;
 pub(crate) mod life;
+pub(crate) mod probe;
 pub(crate) mod reader;
 pub(crate) mod registration;
 pub(crate) mod reload;

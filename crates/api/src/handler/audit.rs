@@ -68,7 +68,11 @@ fn place(key: &str) -> Option<(u64, String)> {
 
 fn is_shown(scope: &Scope, domain: Option<&DomainName>, entry: &AuditEntry) -> bool {
     let is_node = match entry.kind {
-        JournalKind::Register | JournalKind::Deregister | JournalKind::ChangeState | JournalKind::ResetKey => true,
+        JournalKind::Register
+        | JournalKind::Deregister
+        | JournalKind::ChangeState
+        | JournalKind::ResetKey
+        | JournalKind::Probe => true,
         JournalKind::ServeZone
         | JournalKind::DropZone
         | JournalKind::IssueToken

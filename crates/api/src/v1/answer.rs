@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tandem_model::node::{KeyHolder, KeyPin};
-use tandem_model::{Node, NumberClaim, Record, Target};
+use tandem_model::{Node, NumberClaim, Probe, Record, Target};
 use tandem_store::{Effect, NodeIdentity, NodeState, Receipt, Registered};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -44,6 +44,23 @@ pub(crate) struct NodeBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = u32, minimum = 60, maximum = 2_592_000)]
     lease_seconds: Option<u32>,
+    /// How the node wants its targets looked at; not at all when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = ProbeBody)]
+    probe: Option<ProbeBody>,
+}
+
+/// How a node wants its targets looked at: TLS and the certificate's name always.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Probe)]
+pub(crate) struct ProbeBody {
+    /// Each must answer SIP OPTIONS, too; `true` when not given.
+    #[schema(required = false)]
+    options: bool,
+    /// The keys of valid certificates become TLSA records; `false` when not given.
+    #[schema(required = false)]
+    tlsa: bool,
 }
 
 /// One host and port that serves the domain.
@@ -136,6 +153,7 @@ impl From<&Node> for NodeBody {
             sources: node.sources.iter().map(ToString::to_string).collect(),
             contact: node.contact.as_deref().map(Into::into),
             lease_seconds: node.lease_seconds,
+            probe: node.probe.map(|Probe { options, tlsa }| ProbeBody { options, tlsa }),
         }
     }
 }
@@ -170,9 +188,14 @@ impl From<&KeyPin> for KeyBody {
                 KeyHolder::Node => HolderBody::Node,
                 KeyHolder::Authority => HolderBody::Authority,
             },
-            sha256: key.sha256.iter().map(|octet| format!("{octet:02x}")).collect(),
+            sha256: hex(&key.sha256),
         }
     }
+}
+
+/// Octets in hexadecimal.
+pub(crate) fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// A registration as it stands.

@@ -58,6 +58,8 @@ pub(crate) enum NodeChangeKind {
     ChangeState,
     /// An admin lets another key sign, some days from now.
     ResetKey,
+    /// A look at its targets changed how it is shown; what it registered did not change.
+    Probe,
 }
 
 /// What is public of a node, as it registered it.
@@ -93,6 +95,7 @@ impl NodeChangeKind {
             Self::Deregister => JournalKind::Deregister.as_str(),
             Self::ChangeState => JournalKind::ChangeState.as_str(),
             Self::ResetKey => JournalKind::ResetKey.as_str(),
+            Self::Probe => JournalKind::Probe.as_str(),
         }
     }
 }
@@ -105,6 +108,7 @@ impl NodeChangeBody {
             JournalKind::Deregister => NodeChangeKind::Deregister,
             JournalKind::ChangeState => NodeChangeKind::ChangeState,
             JournalKind::ResetKey => NodeChangeKind::ResetKey,
+            JournalKind::Probe => NodeChangeKind::Probe,
             JournalKind::ServeZone
             | JournalKind::DropZone
             | JournalKind::IssueToken

@@ -8,7 +8,7 @@ use tandem_model::node::{
     Network, TTL_RANGE,
 };
 use tandem_model::number::NumberBlock;
-use tandem_model::{DomainName, E164Number, Node, NodeParts, NumberClaim, SipUri, Target};
+use tandem_model::{DomainName, E164Number, Node, NodeParts, NumberClaim, Probe, SipUri, Target};
 use tandem_zone::Part;
 
 use super::answer::Normalised;
@@ -83,7 +83,7 @@ struct Draft {
 
 impl Draft {
     fn read(reader: &mut Reader, domain: DomainName, body: &Value<'_>) -> Option<Self> {
-        const KNOWN: [&str; 7] = ["targets", "numbers", "ttl", "keys", "sources", "contact", "lease_seconds"];
+        const KNOWN: [&str; 8] = ["targets", "numbers", "ttl", "keys", "sources", "contact", "lease_seconds", "probe"];
         let root = Pointer::root();
         let members = reader.object(body, &root, &KNOWN)?;
         let mut draft = Self {
@@ -132,6 +132,9 @@ impl Draft {
         }
         if let Some((at, value)) = members.find("lease_seconds") {
             draft.parts.lease_seconds = read_seconds(reader, value, &at, &LEASE_RANGE);
+        }
+        if let Some((at, value)) = members.find("probe") {
+            draft.parts.probe = read_probe(reader, value, &at);
         }
         if let Some((at, value)) = members.find("contact") {
             draft.parts.contact = reader.text(value, &at).map(Into::into);
@@ -265,6 +268,16 @@ fn read_key(reader: &mut Reader, value: &Value<'_>, at: &Pointer) -> Option<KeyP
         octets
     });
     Some(KeyPin { holder: holder?, sha256: sha256? })
+}
+
+fn read_probe(reader: &mut Reader, value: &Value<'_>, at: &Pointer) -> Option<Probe> {
+    let members = reader.object(value, at, &["options", "tlsa"])?;
+    let mut choice = |name: &'static str, default: bool| match members.find(name) {
+        None => Some(default),
+        Some((at, value)) => reader.choice(value, &at),
+    };
+    let (options, tlsa) = (choice("options", true), choice("tlsa", false));
+    Some(Probe { options: options?, tlsa: tlsa? })
 }
 
 fn sha256_from_hex(text: &str) -> Option<[u8; 32]> {

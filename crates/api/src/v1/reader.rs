@@ -168,6 +168,17 @@ impl Reader {
         }
     }
 
+    /// `true` or `false`.
+    pub(crate) fn choice(&mut self, value: &Value<'_>, at: &Pointer) -> Option<bool> {
+        match value {
+            Value::Bool(choice) => Some(*choice),
+            other => {
+                self.fault(at, format_args!("must be true or false; found {}", other.kind()));
+                None
+            }
+        }
+    }
+
     /// A whole number in `range`.
     pub(crate) fn whole(&mut self, value: &Value<'_>, at: &Pointer, range: RangeInclusive<u64>) -> Option<u64> {
         match value {
