@@ -1,7 +1,7 @@
 //! One look at one target of a node: connection, TLS, identity, SIP OPTIONS.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
@@ -9,6 +9,7 @@ use tandem_model::DomainName;
 use tandem_model::node::KeyPin;
 use tokio::time::timeout;
 
+use crate::address::AddressRefusal;
 use crate::connect::{ConnectError, SafeConnector};
 use crate::judge::{Distrust, Judgement, Trust, Trusted};
 use crate::name::{Leaf, UnreadableCertificate};
@@ -51,6 +52,15 @@ impl Prober {
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// Whether `address` may be looked at. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`AddressRefusal`]: it may not.
+    pub fn check(&self, address: IpAddr) -> Result<(), AddressRefusal> {
+        self.connector.check(address)
     }
 
     /// Looks at `target` at the time `now`. Takes at most its timeout, one connection, and a few hundred octets.

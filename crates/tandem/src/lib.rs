@@ -10,6 +10,7 @@ pub mod cookie_secret;
 mod file_limit;
 mod host_lookup;
 mod metrics;
+pub mod prober;
 mod runtime_file;
 pub mod service;
 pub mod telemetry;

@@ -21,6 +21,7 @@ use crate::config::{CertificateFiles, Config, Store};
 use crate::cookie_secret::{self, CookieSecretError};
 use crate::host_lookup::HostLookup;
 use crate::metrics::{MetricsServer, Sources};
+use crate::prober::{AuthoritiesError, NodeProber};
 use crate::webhook::Webhooks;
 use crate::zone_files::ConfiguredFiles;
 use crate::zone_folder::{self, ZoneFolderError};
@@ -39,6 +40,7 @@ pub struct Service {
     readiness: Readiness,
     cookies: Cookies,
     webhooks: Webhooks,
+    prober: Option<NodeProber>,
 }
 
 impl Service {
@@ -64,10 +66,14 @@ impl Service {
         let dns = Arc::new(DnsServer::start(&dns_config, directory.live())?);
         readiness.set(Check::Dns, true);
         let hosts = Box::new(HostLookup::new(&config.name_servers));
-        let api = ApiServer::start(api_config(&config), directory.clone(), readiness.clone(), hosts).await?;
+        let prober = NodeProber::start(&directory, &config)?;
+        let mut api_config = api_config(&config);
+        api_config.probes = prober.as_ref().map(NodeProber::probes);
+        let api = ApiServer::start(api_config, directory.clone(), readiness.clone(), hosts).await?;
         let metrics = match config.metrics {
             Some(listen) => {
-                let sources = Sources { dns: Arc::clone(&dns), directory: directory.clone() };
+                let probes = prober.as_ref().map(NodeProber::stats);
+                let sources = Sources { dns: Arc::clone(&dns), directory: directory.clone(), probes };
                 let started = MetricsServer::start(listen, sources).await;
                 Some(started.map_err(|source| StartError::Metrics { address: listen, source })?)
             }
@@ -85,7 +91,7 @@ impl Service {
             api = api.url(),
             "serving"
         );
-        Ok(Self { config, directory, dns, api, metrics, readiness, cookies, webhooks })
+        Ok(Self { config, directory, dns, api, metrics, readiness, cookies, webhooks, prober })
     }
 
     /// Reads the zone files again and serves them: all of them or, on any error, the old ones.
@@ -145,6 +151,7 @@ impl Service {
             metrics.shutdown().await;
         }
         drop(self.webhooks);
+        drop(self.prober);
         // The metrics had the only other handle; without the last one it could not be drained, only dropped.
         if let Some(dns) = Arc::into_inner(self.dns) {
             dns.shutdown().await;
@@ -321,6 +328,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The authorities that probes trust.
+    #[error(transparent)]
+    Probes(#[from] AuthoritiesError),
     /// The API did not start.
     #[error(transparent)]
     Api(#[from] tandem_api::StartError),

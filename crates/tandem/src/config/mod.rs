@@ -4,6 +4,7 @@
 mod access;
 mod lease;
 mod policy;
+mod probe;
 mod problem;
 mod spec;
 mod transfer;
@@ -17,6 +18,7 @@ use tandem_model::DomainName;
 use tandem_store::LeaseTimes;
 
 pub use policy::PolicyConfig;
+pub use probe::ProbeConfig;
 pub use problem::{ConfigError, Problem};
 pub use spec::Spec;
 pub use webhook::WebhookConfig;
@@ -50,6 +52,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// How long registrations live.
     pub leases: LeaseTimes,
+    /// How nodes are looked at.
+    pub probes: ProbeConfig,
     /// Where changes are sent.
     pub webhooks: Vec<WebhookConfig>,
     /// Name servers for names outside our zones; empty: those of the system.
@@ -249,6 +253,7 @@ impl Default for Config {
                 connections_per_network: 128,
             },
             leases: LeaseTimes::default(),
+            probes: ProbeConfig::default(),
             webhooks: Vec::new(),
             name_servers: Vec::new(),
             metrics: None,

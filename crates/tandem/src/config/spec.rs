@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue, Deserializer};
 use super::access::{LimitSpec, RegistrationSpec};
 use super::lease::{self, LeaseSpec};
 use super::policy;
+use super::probe::{self, ProbeSpec};
 use super::transfer::{self, SecondarySpec, TransferSpec, TsigSpec};
 use super::webhook::{self, WebhookSpec};
 use super::{CertificateFiles, Config, GeneratedZone, LogFormat, Problem, Store};
@@ -51,6 +52,7 @@ pub struct Spec {
     dns: DnsSpec,
     api: ApiSpec,
     leases: LeaseSpec,
+    probes: ProbeSpec,
     webhook: Vec<WebhookSpec>,
     resolver: ResolverSpec,
     metrics: MetricsSpec,
@@ -237,6 +239,7 @@ impl Spec {
         }
 
         lease::check_into(self.leases, &mut config.leases, faults);
+        probe::check_into(self.probes, folder, &mut config.probes, faults);
         webhook::check_into(self.webhook, folder, &mut config.webhooks, faults);
 
         if let Some(list) = self.resolver.name_servers {
