@@ -12,8 +12,8 @@ use crate::feed::Feed;
 use crate::host_check::{BoundedCheck, HostCheck};
 use crate::idempotency::Running;
 use crate::limit::{LimitConfig, Limiter};
-use crate::quota::Growing;
 use crate::probe::Probes;
+use crate::quota::Growing;
 use crate::readiness::Readiness;
 use crate::registration_mode::RegistrationMode;
 use crate::zone_files::ZoneFiles;
@@ -89,7 +89,8 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { directory, feed, readiness, hosts, zone_files, probes, own_url, public_url, limits, registration } = parts;
+        let Parts { directory, feed, readiness, hosts, zone_files, probes, own_url, public_url, limits, registration } =
+            parts;
         Self {
             directory,
             feed,

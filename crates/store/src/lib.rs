@@ -48,5 +48,5 @@ pub use sqlite::backup::Manifest;
 pub use sqlite::restore::{RestoreOptions, Restored, restore};
 pub use state::{Action, NodeIdentity, NodeState, Refusal, Standing};
 pub use stats::StoreStats;
-pub use watched::MAX_WATCHED;
 pub use token::{Actor, NewToken, Origin, Right, Rights, Scope, TokenError, TokenInfo, TokenSecret};
+pub use watched::MAX_WATCHED;

@@ -57,7 +57,10 @@ pub(crate) async fn post(
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
     let Some(probes) = &api.probes else {
-        return Err(Problem::new(Kind::WrongState, "This directory looks at nobody: its admin has not enabled probes."));
+        return Err(Problem::new(
+            Kind::WrongState,
+            "This directory looks at nobody: its admin has not enabled probes.",
+        ));
     };
     probes.hurry(&domain.name).map_err(|refusal| match refusal {
         NotNow::NotWatched => {

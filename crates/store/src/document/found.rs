@@ -54,9 +54,8 @@ impl FoundEntry {
 
     pub(super) fn into_found(self) -> Result<Found, DocumentError> {
         let wrong = || DocumentError::member("found", "not 64 hex digits");
-        let key = |entry: SeenEntry| {
-            Ok(SeenKey { sha256: from_hex(&entry.sha256).ok_or_else(wrong)?, until: entry.until })
-        };
+        let key =
+            |entry: SeenEntry| Ok(SeenKey { sha256: from_hex(&entry.sha256).ok_or_else(wrong)?, until: entry.until });
         let keys: Vec<_> = self.keys.into_iter().map(key).collect::<Result<_, DocumentError>>()?;
         if keys.len() > MAX_KEYS {
             return Err(DocumentError::member("found", "more keys than there may be"));

@@ -112,9 +112,13 @@ mod tests {
                 true,
                 vec![key(1, None), key(2, Some(150))],
             ),
-            ("its time is over", node(true, 0, vec![key(1, Some(100)), key(2, None)]), current(&[2]), true, vec![
-                key(2, None),
-            ]),
+            (
+                "its time is over",
+                node(true, 0, vec![key(1, Some(100)), key(2, None)]),
+                current(&[2]),
+                true,
+                vec![key(2, None)],
+            ),
             ("nobody answers", node(true, 0, vec![key(1, None)]), current(&[]), false, vec![key(1, None)]),
             (
                 "room for those in use",

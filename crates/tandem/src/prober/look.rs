@@ -78,8 +78,7 @@ impl Looker {
             let refused = self.prober.check(address).err();
             let taken = if refused.is_some() { None } else { Some(self.take(address)?) };
             let at = [SocketAddr::new(address, target.port.get())];
-            let what =
-                ProbeTarget { domain: node.domain(), addresses: &at, keys: &node.keys, options: probe.options };
+            let what = ProbeTarget { domain: node.domain(), addresses: &at, keys: &node.keys, options: probe.options };
             let result = self.prober.probe(what, UnixTime::since_unix_epoch(Duration::from_secs(clock))).await;
             drop(taken);
             let learnt = match &result {

@@ -340,14 +340,14 @@ impl Plan {
     pub(super) fn hurry(&mut self, domain: &DomainName, now: Instant) -> Result<(), NotNow> {
         let pause = HURRY_PAUSE.min(self.pace.interval);
         let node = self.nodes.get_mut(domain).ok_or(NotNow::NotWatched)?;
-        if let Some(left) = node.hurried.and_then(|at| (at + pause).checked_duration_since(now)).filter(|d| !d.is_zero())
+        if let Some(left) =
+            node.hurried.and_then(|at| (at + pause).checked_duration_since(now)).filter(|d| !d.is_zero())
         {
             let seconds = |time: Duration| u32::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
             return Err(NotNow::TooSoon { window: seconds(pause), retry_after: seconds(left) });
         }
         node.hurried = Some(now);
-        let waiting: Vec<Due> =
-            node.due.into_iter().chain(node.targets.iter().filter_map(|watch| watch.due)).collect();
+        let waiting: Vec<Due> = node.due.into_iter().chain(node.targets.iter().filter_map(|watch| watch.due)).collect();
         for due in waiting {
             if let Some(job) = self.queue.remove(&due) {
                 match &job {

@@ -59,7 +59,9 @@ impl World {
             self.now = self.now.max(due);
             let Some(job) = self.plan.take(self.now) else { panic!("it is due") };
             let (Job::Read(domain) | Job::Look(domain, _)) = &job;
-            let Some(at) = self.nodes.iter().position(|node| node.domain() == domain) else { panic!("{domain} is gone") };
+            let Some(at) = self.nodes.iter().position(|node| node.domain() == domain) else {
+                panic!("{domain} is gone")
+            };
             let drawn = &mut self.drawn;
             self.plan.learn(&self.nodes[at], self.now, || draw(drawn));
             let Job::Look(domain, spot) = job else { continue };
@@ -110,7 +112,9 @@ fn looks_are_spread_and_each_has_its_turn() {
 fn one_that_fails_is_demoted_and_comes_back() {
     let mut world = World::new(many(10));
     let fails = |from: u64, until: u64| {
-        move |at: Duration, node: usize, host: &str| !(node == 3 && host.starts_with("a") && (from..until).contains(&at.as_secs()))
+        move |at: Duration, node: usize, host: &str| {
+            !(node == 3 && host.starts_with("a") && (from..until).contains(&at.as_secs()))
+        }
     };
     world.run(HOUR, fails(600, 3600));
     assert_eq!(world.nodes[3].found.down().collect::<Vec<_>>(), [0]);
