@@ -31,7 +31,8 @@ fn undo(history: &mut History, entry: &JournalEntry) -> bool {
     match entry.kind {
         JournalKind::Register | JournalKind::Deregister | JournalKind::ChangeState | JournalKind::Probe => {
             let (before, after) = (entry.shown_before(), entry.shown_after());
-            if before.is_none() && after.is_none() {
+            let is_note = entry.kind == JournalKind::Probe;
+            if before.is_none() && after.is_none() || is_note && before == after {
                 // DNS showed nothing of it.
                 return true;
             }

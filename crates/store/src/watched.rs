@@ -10,7 +10,7 @@ use crate::directory::Registered;
 
 /// Most nodes that are looked at: bounds the memory, and how much of the network the directory bothers. Those that come
 /// later have to wait until they change when there is room again.
-pub const MAX_WATCHED: usize = 100_000;
+pub const MAX_WATCHED: usize = 20_000;
 
 /// Their names, each with the revision of what it says. The writer changes it when a change is durable.
 #[derive(Debug, Default)]

@@ -42,7 +42,8 @@ impl<B: Backend + ?Sized> Writer<B> {
         mut reason: Box<str>,
     ) -> Result<bool, NoteError> {
         let current = self.current(staged, domain)?.ok_or(NoteError::NotFound)?;
-        if current.revision != revision {
+        // Who does not want to be looked at is shown as it says.
+        if current.revision != revision || current.node.probe.is_none() && !found.is_empty() {
             return Err(NoteError::Stale);
         }
         if current.node.found == found {
