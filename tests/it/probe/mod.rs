@@ -168,6 +168,8 @@ fn what_fails_is_demoted_and_comes_back_cert_20() {
     let world = World { service: world.service.restart(), ..world };
     world.await_priorities(domain, &[10, 11]);
     assert_eq!(world.probes(domain)["enabled"], json!(false));
+    let wish = world.service.send("POST", &format!("/v1/nodes/{domain}/probes"), &[], None);
+    assert_eq!(wish.status, 409, "{}", wish.text);
 }
 
 /// CERT-52, CERT-54, CERT-55: keys of valid certificates are published when all are known; old and new stand together.
@@ -246,6 +248,36 @@ fn own_and_private_addresses_are_never_connected_to_api_67() {
     assert_eq!((again.status, again.header("retry-after")), (429, Some("1")), "{}", again.text);
     world.await_results(domain, &["address-refused"; 5]);
     assert_eq!(loopback.connections(), 0);
+}
+
+/// Threat 14: a name outside our zones is looked up for each look, and leads only where its address may.
+#[test]
+fn names_of_others_are_looked_up_each_time_api_67() {
+    let zones = tempfile::tempdir().unwrap();
+    let address = |address: &str| {
+        let text = format!(
+            "$TTL 0\n@ IN SOA ns1 hostmaster 1 3600 600 86400 0\n@ IN NS ns1\nns1 IN A 192.0.2.53\nsip IN A {address}\n"
+        );
+        std::fs::write(zones.path().join("elsewhere.test.zone"), text).unwrap();
+    };
+    address("127.0.76.1");
+    let theirs = Setup::new().zones(zones.path()).start();
+    let servers = format!("[resolver]\nname_servers = [\"{}\"]\n", theirs.dns_addr());
+    let world = World::new(&format!("{LOOPBACK}{servers}"));
+    let domain = "debug.ostn.test";
+    let good = Server::start("127.0.76.1", world.authority.certify(domain));
+    let target = json!({"host": "sip.elsewhere.test", "port": good.address.port()});
+    let response = world.service.put_node(domain, &json!({"targets": [target], "probe": {}}));
+    assert_eq!(response.status, 201, "{}", response.text);
+    world.await_results(domain, &["ok"]);
+    for (now, result) in [("169.254.169.254", "address-refused"), ("10.1.2.3", "address-refused"), ("127.0.76.1", "ok")]
+    {
+        address(now);
+        let reloaded = theirs.send("POST", "/v1/zones/reload", &[], None);
+        assert_eq!(reloaded.status, 200, "{}", reloaded.text);
+        world.await_results(domain, &[result]);
+        assert_eq!(world.probes(domain)["targets"][0]["looks"][0]["address"], json!(now));
+    }
 }
 
 /// Threat 19: when most fail at once the fault is ours, and almost nobody is demoted.

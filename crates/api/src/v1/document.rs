@@ -322,13 +322,14 @@ mod tests {
                 {{"host":"sip2.example.org","port":5081,"priority":20,"weight":5}}],
                "numbers":[{{"e164":"+1 555 0101","uri":"sip:alice@debug.ostn.test"}},{{"block":"+155502"}}],
                "ttl":300,"keys":[{{"holder":"authority","sha256":"{}"}}],"sources":["192.0.2.0/24"],
-               "contact":"ops@debug.ostn.test","lease_seconds":3600}}"#,
+               "contact":"ops@debug.ostn.test","lease_seconds":3600,"probe":{{"tlsa":true}}}}"#,
             "AB".repeat(32)
         ))
         .unwrap();
         assert_eq!((node.targets()[0].priority, node.targets()[0].weight), (10, 0), "defaults");
         assert_eq!((node.targets()[1].priority, node.targets()[1].weight), (20, 5));
         assert_eq!((node.ttl, node.lease_seconds, node.numbers.len()), (300, Some(3600), 2));
+        assert_eq!(node.probe, Some(Probe { options: true, tlsa: true }), "defaults");
         assert_eq!((node.keys[0].holder, node.keys[0].sha256), (KeyHolder::Authority, [0xab; 32]));
         let kept: Vec<_> = normalised.iter().map(|n| (n.pointer.as_str(), n.to.as_str())).collect();
         let key = "ab".repeat(32);
@@ -398,6 +399,9 @@ mod tests {
             (with(r#""ttl":0"#), "#/ttl", "1 to 86400"),
             (with(r#""lease_seconds":59"#), "#/lease_seconds", "60 to 2592000"),
             (with(r#""contact":"""#), "#/contact", "1 to 254 octets"),
+            (with(r#""probe":true"#), "#/probe", "must be an object"),
+            (with(r#""probe":{"options":1}"#), "#/probe/options", "must be true or false; found 1"),
+            (with(r#""probe":{"ping":true}"#), "#/probe/ping", "unknown member"),
             (with(r#""contact":null"#), "#/contact", "found null"),
             (with(r#""sources":["192.0.2.1/24"]"#), "#/sources/0", "behind the prefix"),
             (with(r#""keys":[{"holder":"me","sha256":"00"}]"#), "#/keys/0/holder", "found \"me\""),

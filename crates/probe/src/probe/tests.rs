@@ -75,6 +75,7 @@ fn pin(peer: &Peer) -> KeyPin {
     KeyPin { holder: KeyHolder::Node, sha256: crate::name::spki_digest(&peer.certificate).unwrap() }
 }
 
+/// CERT-61: over TLS 1.3, and over 1.2.
 #[tokio::test]
 async fn a_sound_target() {
     for versions in [BOTH, &[&rustls::version::TLS12]] {

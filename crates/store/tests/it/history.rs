@@ -100,7 +100,11 @@ impl Random {
         let plain = node(&domain, &address);
         let mut parts = NodeParts::new(plain.domain().clone(), plain.targets().to_vec());
         parts.probe = Some(Probe { options: true, tlsa: true });
-        parts.targets.push(Target { host: name("elsewhere.example"), addresses: Vec::new(), ..parts.targets[0].clone() });
+        parts.targets.push(Target {
+            host: name("elsewhere.example"),
+            addresses: Vec::new(),
+            ..parts.targets[0].clone()
+        });
         parts.ttl = Some(60 + u32::try_from(self.below(2)).unwrap());
         // Numbers inside and beside blocks: a block shows at names beside it.
         for _ in 0..self.below(3) {
