@@ -213,7 +213,7 @@ async fn turn(shared: &Shared, job: Job) {
         Ok(registered) => registered,
         Err(error) => {
             warn!(%error, "a node to probe could not be read");
-            return shared.plan().put_off(job, Instant::now() + TICK);
+            return shared.plan().put_off(&job, Instant::now() + TICK);
         }
     };
     // One that is gone, or asks no more, leaves the list by itself.
@@ -223,7 +223,7 @@ async fn turn(shared: &Shared, job: Job) {
         && look(shared, &registered.node, probe, spot).await.is_err()
     {
         let until = Instant::now() + BUSY_PAUSE.mul_f64(1.0 + f64::from(chance()) / f64::from(u32::MAX));
-        return shared.plan().put_off(job, until);
+        return shared.plan().put_off(&job, until);
     }
     keep(shared, domain, &registered).await;
 }

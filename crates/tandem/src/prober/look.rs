@@ -199,12 +199,12 @@ fn explained(error: &ProbeError) -> Box<str> {
 }
 
 fn certificate(leaf: &Leaf) -> SeenCertificate {
-    let shorter = |name: &Box<str>| -> Box<str> {
+    let shorter = |name: &str| -> Box<str> {
         let name: String = name.chars().filter(|c| !c.is_control()).collect();
         name[..name.floor_char_boundary(MAX_IDENTITY)].into()
     };
     SeenCertificate {
-        identities: leaf.identities.iter().take(MAX_IDENTITIES).map(shorter).collect(),
+        identities: leaf.identities.iter().take(MAX_IDENTITIES).map(|name| shorter(name)).collect(),
         not_after: leaf.not_after,
         sha256: leaf.spki_sha256,
     }

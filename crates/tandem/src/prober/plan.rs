@@ -189,18 +189,7 @@ impl Plan {
     pub(super) fn take(&mut self, now: Instant) -> Option<Job> {
         let entry = self.queue.first_entry().filter(|entry| entry.key().0 <= now)?;
         let job = entry.remove();
-        match &job {
-            Job::Read(domain) => {
-                if let Some(node) = self.nodes.get_mut(domain) {
-                    node.due = None;
-                }
-            }
-            Job::Look(domain, spot) => {
-                if let Some(watch) = self.watch(domain, spot) {
-                    watch.due = None;
-                }
-            }
-        }
+        self.set_due(&job, None);
         Some(job)
     }
 
@@ -242,24 +231,27 @@ impl Plan {
     }
 
     /// Puts a turn off that could not be had.
-    pub(super) fn put_off(&mut self, job: Job, until: Instant) {
-        let known = match &job {
+    pub(super) fn put_off(&mut self, job: &Job, until: Instant) {
+        let known = match job {
             Job::Read(domain) => self.nodes.get(domain).is_some_and(|node| node.due.is_none()),
             Job::Look(domain, spot) => self.watch(domain, spot).is_some_and(|watch| watch.due.is_none()),
         };
-        if !known {
-            return;
+        if known {
+            let due = self.enqueue(until, job.clone());
+            self.set_due(job, Some(due));
         }
-        let due = self.enqueue(until, job.clone());
-        match &job {
+    }
+
+    fn set_due(&mut self, job: &Job, due: Option<Due>) {
+        match job {
             Job::Read(domain) => {
                 if let Some(node) = self.nodes.get_mut(domain) {
-                    node.due = Some(due);
+                    node.due = due;
                 }
             }
             Job::Look(domain, spot) => {
                 if let Some(watch) = self.watch(domain, spot) {
-                    watch.due = Some(due);
+                    watch.due = due;
                 }
             }
         }
@@ -318,7 +310,7 @@ impl Plan {
             };
         }
         let wait = watch.health.wait(&pace, chance).max(not_before.unwrap_or_default().min(pace.interval * 12));
-        self.put_off(Job::Look(domain.clone(), spot.clone()), now + wait);
+        self.put_off(&Job::Look(domain.clone(), spot.clone()), now + wait);
         turn
     }
 
@@ -350,13 +342,8 @@ impl Plan {
         let waiting: Vec<Due> = node.due.into_iter().chain(node.targets.iter().filter_map(|watch| watch.due)).collect();
         for due in waiting {
             if let Some(job) = self.queue.remove(&due) {
-                match &job {
-                    Job::Read(domain) => self.nodes.get_mut(domain).into_iter().for_each(|node| node.due = None),
-                    Job::Look(domain, spot) => {
-                        self.watch(domain, spot).into_iter().for_each(|watch| watch.due = None);
-                    }
-                }
-                self.put_off(job, now);
+                self.set_due(&job, None);
+                self.put_off(&job, now);
             }
         }
         Ok(())
