@@ -35,8 +35,8 @@ pub use conditions::{Clock, Conditions};
 pub use directory::{Directory, Effect, Precondition, Receipt, Registered, ReloadReport};
 pub use document::DocumentError;
 pub use error::{
-    ActError, BackupError, DeregisterError, DirectoryError, NoteError, OpenError, ReadError, RegisterError, ReloadError,
-    RenewError, ResetKeyError, RestoreError,
+    ActError, BackupError, DeregisterError, DirectoryError, NoteError, OpenError, ReadError, RegisterError,
+    ReloadError, RenewError, ResetKeyError, RestoreError,
 };
 pub use identity::{KeyError, Signature};
 pub use import::{ImportNode, ImportRehearsal, Imported, MAX_IMPORT};

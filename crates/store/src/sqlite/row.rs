@@ -91,9 +91,11 @@ fn write_step(
             (old_state, new_state) = (Some(now.standing.state), Some(now.standing.state));
         }
         Act::Note { before: earlier, now, reason: why } => {
+            let key = sort_key(now.node.domain());
+            journal::keep_document(transaction, &key)?;
             let text = document::write(&now.node);
-            write_node(transaction, now, &text)?;
-            (before, after) = (Some(document::write(earlier)), Some(text));
+            write_node(&mut statements.node, &key, &subject, now, &text)?;
+            (before, after) = (Some(document::write(earlier)), Some(text.into()));
             (old_state, new_state) = (Some(now.standing.state), Some(now.standing.state));
             reason = Some(&**why);
         }

@@ -68,7 +68,8 @@ async fn what_was_found_is_shown_and_stays() {
     directory.act(&domain, Action::Suspend, None, must(), &admin()).await.unwrap();
     assert!(directory.watched().is_empty(), "who is in no zone is not looked at");
     directory.act(&domain, Action::Restore, None, must(), &admin()).await.unwrap();
-    let imported = directory.import(vec![probed("a.ostel.me")], &admin()).await.unwrap();
+    let import = tandem_store::ImportNode::new(probed("a.ostel.me"), &directory.live().load());
+    let imported = directory.import(vec![import], &admin()).await.unwrap();
     assert_eq!(imported.outcomes, [Ok(tandem_store::Effect::Unchanged)]);
     directory.settle().await.unwrap();
     assert_eq!(priorities(&directory, "a.ostel.me"), demoted);
