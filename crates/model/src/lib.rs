@@ -14,7 +14,7 @@ pub mod uri;
 
 pub use name::{DomainName, InvalidName};
 pub use node::{InvalidNode, Network, Node, NodeParts, NumberClaim, Target};
-pub use number::{E164Number, NumberBlock};
+pub use number::{E164Number, NumberBlock, NumberRange};
 pub use record::{Record, RecordData};
 pub use serial::Serial;
 pub use uri::{Host, SipUri};

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 
-use tandem_model::{DomainName, Node, Serial};
+use tandem_model::{DomainName, Node, NumberRange, Serial};
 
 use crate::directory::Registered;
 use crate::document::DocumentError;
@@ -15,6 +15,7 @@ use crate::error::BackupError;
 use crate::invitation::InvitationInfo;
 use crate::proof::{Proof, ProofEvent, ProofId};
 use crate::sqlite::backup::Manifest;
+use crate::number::{Delegation, PendingClaim};
 use crate::state::{NodeState, shown};
 use crate::token::TokenInfo;
 
@@ -151,6 +152,10 @@ pub struct Loaded {
     pub invitations: Vec<StoredInvitation>,
     /// The proofs of domains, and attempts at them.
     pub proofs: Vec<Proof>,
+    /// The numbers and blocks that are delegated.
+    pub delegations: Vec<Delegation>,
+    /// The claims of numbers that wait.
+    pub claims: Vec<PendingClaim>,
 }
 
 /// What is remembered of a zone: whether its master file changed, and its serial.
@@ -327,6 +332,31 @@ pub enum Act {
     },
     /// Forgets a proof.
     DropProof(ProofId),
+    /// Keeps a claim of a number.
+    ClaimNumber(PendingClaim),
+    /// Forgets a claim, and keeps the delegation that it asked for.
+    ApproveNumber {
+        /// The claim.
+        claim: PendingClaim,
+        /// What it led to.
+        delegation: Delegation,
+    },
+    /// Forgets a claim, refused or withdrawn.
+    RejectNumber {
+        /// The claim.
+        claim: PendingClaim,
+        /// The number, and why if somebody said.
+        said: Box<str>,
+    },
+    /// Keeps a delegation of a number or block.
+    DelegateNumber(Delegation),
+    /// Forgets a delegation, if there is one; the next steps take what stood on it out of registrations.
+    RevokeNumber {
+        /// What is taken away.
+        range: NumberRange,
+        /// From whom.
+        domain: DomainName,
+    },
 }
 
 /// What the journal says about one step.
@@ -433,6 +463,16 @@ pub enum JournalKind {
     ProofRevoked,
     /// It is forgotten.
     DropProof,
+    /// A domain asked for a number or block.
+    ClaimNumber,
+    /// A claim became a delegation.
+    ApproveNumber,
+    /// A claim was refused or withdrawn.
+    RejectNumber,
+    /// A number or block was delegated.
+    DelegateNumber,
+    /// A number or block was taken away.
+    RevokeNumber,
 }
 
 impl Act {
@@ -461,6 +501,11 @@ impl Act {
                 ProofEvent::Revoked => JournalKind::ProofRevoked,
             },
             Self::DropProof(_) => JournalKind::DropProof,
+            Self::ClaimNumber(_) => JournalKind::ClaimNumber,
+            Self::ApproveNumber { .. } => JournalKind::ApproveNumber,
+            Self::RejectNumber { .. } => JournalKind::RejectNumber,
+            Self::DelegateNumber(_) => JournalKind::DelegateNumber,
+            Self::RevokeNumber { .. } => JournalKind::RevokeNumber,
         }
     }
 
@@ -479,13 +524,41 @@ impl Act {
             Self::DropToken(id) | Self::DropInvitation(id) | Self::RedeemInvitation(id) => id.clone(),
             Self::KeepProof { proof, .. } => proof.id.domain.to_string(),
             Self::DropProof(id) => id.domain.to_string(),
+            Self::ClaimNumber(claim) | Self::RejectNumber { claim, .. } => claim.domain.to_string(),
+            Self::ApproveNumber { delegation, .. } | Self::DelegateNumber(delegation) => delegation.domain.to_string(),
+            Self::RevokeNumber { domain, .. } => domain.to_string(),
         }
+    }
+
+    /// Which number or block it is about, as the journal says it; `None` for what is about something else.
+    #[must_use]
+    pub fn number(&self) -> Option<Box<str>> {
+        let range = match self {
+            Self::RejectNumber { said, .. } => return Some(said.clone()),
+            Self::ClaimNumber(claim) => claim.range,
+            Self::ApproveNumber { delegation, .. } | Self::DelegateNumber(delegation) => delegation.range,
+            Self::RevokeNumber { range, .. } => *range,
+            Self::Register { .. }
+            | Self::Deregister { .. }
+            | Self::ChangeState { .. }
+            | Self::ResetKey { .. }
+            | Self::ServeZone(_)
+            | Self::DropZone(_)
+            | Self::IssueToken(_)
+            | Self::RotateToken(_)
+            | Self::DropToken(_)
+            | Self::Invite(_)
+            | Self::DropInvitation(_)
+            | Self::RedeemInvitation(_) => return None,
+        };
+        Some(range.to_string().into())
     }
 }
 
 impl JournalKind {
     /// All of them.
     pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 17] = [
         Self::Register,
         Self::Deregister,
         Self::ChangeState,
@@ -505,6 +578,11 @@ impl JournalKind {
         Self::ProofExpired,
         Self::ProofRevoked,
         Self::DropProof,
+        Self::ClaimNumber,
+        Self::ApproveNumber,
+        Self::RejectNumber,
+        Self::DelegateNumber,
+        Self::RevokeNumber,
     ];
 
     /// As it is kept.
@@ -530,6 +608,11 @@ impl JournalKind {
             Self::ProofExpired => "proof-expired",
             Self::ProofRevoked => "proof-revoked",
             Self::DropProof => "drop-proof",
+            Self::ClaimNumber => "claim-number",
+            Self::ApproveNumber => "approve-number",
+            Self::RejectNumber => "reject-number",
+            Self::DelegateNumber => "delegate-number",
+            Self::RevokeNumber => "revoke-number",
         }
     }
 }

@@ -6,6 +6,7 @@
 mod credential;
 mod life;
 mod proof;
+mod number;
 
 use std::fs::File;
 use std::path::Path;
@@ -30,6 +31,7 @@ use crate::import::{ImportNode, ImportRehearsal, Imported};
 use crate::journal::Keeping;
 use crate::keyring::Keyring;
 use crate::lease::Leases;
+use crate::number::NumberBook;
 use crate::open;
 use crate::proof::Proofs;
 use crate::sqlite::backup::Manifest;
@@ -190,6 +192,7 @@ impl Directory {
         let counters = Arc::new(Counters::default());
         let keeping = Arc::new(Keeping::default());
         let leases = Arc::new(opened.leases);
+        let numbers = Arc::new(opened.numbers);
         let held = Arc::new(RwLock::new(opened.held));
         let (last, changes) = watch::channel(opened.serial);
         let (commands, waiting) = mpsc::channel(MAX_WAITING);
@@ -203,6 +206,7 @@ impl Directory {
             health: Arc::clone(&health),
             counters: Arc::clone(&counters),
             leases: Arc::clone(&leases),
+            numbers: Arc::clone(&numbers),
             held: Arc::clone(&held),
             last,
             seen: (clock(), monotonic()),
@@ -232,6 +236,7 @@ impl Directory {
             proofs,
             proof_work,
             leases,
+            numbers,
             held,
             changes,
             health,
@@ -283,6 +288,7 @@ impl Directory {
         }
         let claim = Claim { signature, by_admin: by.is_admin(), now: (self.inner.clock)() };
         let is_same_key = claim.follow(held.as_ref())? == held;
+        let mut found = self.unassigned(node, current.as_ref().map(|current| &current.node), by);
         let effect = match current {
             None => Effect::Created,
             Some(registered) if registered.node == *node && !registered.lost_its_lease() && is_same_key => {
@@ -292,9 +298,11 @@ impl Directory {
         };
         let zones = self.live.load();
         let held = self.inner.held.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let conflicts = if effect == Effect::Unchanged { Vec::new() } else { conflicts(&zones, &held, node) };
-        if !conflicts.is_empty() {
-            return Err(RegisterError::Conflicts(conflicts));
+        if effect != Effect::Unchanged && found.is_empty() {
+            found = conflicts(&zones, &held, node);
+        }
+        if !found.is_empty() {
+            return Err(RegisterError::Conflicts(found));
         }
         let records = zones.records(node).map_err(|error| {
             RegisterError::Conflicts(vec![Conflict { part: Part::Domain, kind: ConflictKind::RecordSet(error) }])
@@ -484,6 +492,7 @@ struct Inner {
     /// Wakes the prover.
     proof_work: Arc<Notify>,
     leases: Arc<Leases>,
+    numbers: Arc<NumberBook>,
     /// Nodes that no zone shows.
     held: Arc<RwLock<Zones>>,
     /// The last serial that is durable.

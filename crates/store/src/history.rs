@@ -44,7 +44,7 @@ fn undo(history: &mut History, entry: &JournalEntry) -> bool {
             history.zone_changed(&apex);
             true
         }
-        // Credentials are not served.
+        // Neither credentials nor rights are served.
         JournalKind::ResetKey
         | JournalKind::IssueToken
         | JournalKind::RotateToken
@@ -59,5 +59,10 @@ fn undo(history: &mut History, entry: &JournalEntry) -> bool {
         | JournalKind::ProofExpired
         | JournalKind::ProofRevoked
         | JournalKind::DropProof => true,
+        | JournalKind::ClaimNumber
+        | JournalKind::ApproveNumber
+        | JournalKind::RejectNumber
+        | JournalKind::DelegateNumber
+        | JournalKind::RevokeNumber => true,
     }
 }

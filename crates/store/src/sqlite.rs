@@ -10,6 +10,7 @@ mod file;
 mod journal;
 mod proof;
 pub mod restore;
+mod number;
 mod row;
 mod schema;
 

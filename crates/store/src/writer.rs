@@ -9,6 +9,7 @@ mod import;
 mod life;
 pub(crate) mod proof;
 mod reply;
+pub(crate) mod number;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,6 +24,13 @@ use self::credential::CredentialCommand;
 pub(crate) use self::import::Spent;
 use self::proof::ProofCommand;
 use self::reply::{Reply, chain, reply, storage};
+use tandem_zone::{Change, Draft, Live, Zones};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::credential::CredentialCommand;
+pub(crate) use self::import::Spent;
+use self::number::NumberCommand;
+pub(crate) use self::number::conflicts;
 use crate::backend::{Act, Backend, BackendError, Batch, Step, StoredAnswer, ZoneState};
 use crate::conditions::Clock;
 use crate::directory::{Effect, Precondition, Receipt, Registered, ReloadReport};
@@ -35,6 +43,7 @@ use crate::keep::Keep;
 use crate::keyring::Keyring;
 use crate::lease::{Due, Lease, Leases};
 use crate::proof::Proofs;
+use crate::number::NumberBook;
 use crate::serial;
 use crate::state::{Action, NodeState, Standing};
 use crate::stats::Counters;
@@ -71,6 +80,8 @@ pub(crate) enum Command {
     Credential(CredentialCommand),
     /// Something about proofs of domains.
     Proof(ProofCommand),
+    /// Something about who may have which number.
+    Number(NumberCommand),
     /// Serve other static zones.
     Reload { statics: Vec<StaticZone>, answer: Answer<ReloadReport, ReloadError> },
     /// Find out whether the store can be written, unless that is known.
@@ -130,6 +141,7 @@ pub(crate) struct Writer<B: ?Sized> {
     /// Both clocks at the last walk.
     pub(crate) seen: (u64, u64),
     pub(crate) leases: Arc<Leases>,
+    pub(crate) numbers: Arc<NumberBook>,
     /// Nodes that no zone shows; only this thread writes it.
     pub(crate) held: Arc<RwLock<Zones>>,
     /// Tells that changes are durable.
@@ -298,6 +310,9 @@ impl<B: Backend + ?Sized> Writer<B> {
             Command::Proof(command) => {
                 let _ = self.finish(staged);
                 self.proof(command);
+            Command::Number(command) => {
+                let _ = self.finish(staged);
+                self.number(command);
                 self.begin()
             }
             Command::Reload { statics, answer } => {
@@ -365,7 +380,7 @@ impl<B: Backend + ?Sized> Writer<B> {
             return Ok(Receipt { effect: Effect::Unchanged, serial, registered });
         }
         let (effect, created) = current.map_or((Effect::Created, staged.time), |c| (Effect::Replaced, c.created));
-        let conflicts = conflicts(&staged.zones, &staged.held, &node);
+        let conflicts = self.objections(staged, &node, current, &by);
         if !conflicts.is_empty() {
             return Err(RegisterError::Conflicts(conflicts));
         }
@@ -516,16 +531,6 @@ impl<B: Backend + ?Sized> Writer<B> {
         tracing::info!(changed = ?report.changed, added = ?report.added, removed = ?report.removed, "zones reloaded");
         Ok(report)
     }
-}
-
-/// Everything that stands in the way of registering `node`: what is served, and what is held for nodes that no zone shows.
-pub(crate) fn conflicts(zones: &Zones, held: &Zones, node: &Node) -> Vec<Conflict> {
-    let found = zones.check(node);
-    if !found.is_empty() || held.node_count() == 0 {
-        return found;
-    }
-    // Without itself, which would stand before others.
-    held.with(&[Change::Remove(node.domain().clone())], WHILE_HELD).collisions_of(node)
 }
 
 impl Registered {

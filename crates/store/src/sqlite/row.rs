@@ -8,6 +8,7 @@ use tandem_model::{DomainName, Node};
 use super::credential;
 use super::journal::{self, NodeColumns};
 use super::proof;
+use super::number;
 use crate::backend::{Act, BackendError, Batch, Loaded, Step, ZoneRole, ZoneState};
 use crate::directory::Registered;
 use crate::document;
@@ -132,7 +133,17 @@ fn write_step(
             account = format!("{}, key {}", id.method.as_str(), id.key);
             reason = Some(account.as_str());
         }
+        Act::ClaimNumber(claim) => number::claim(transaction, claim)?,
+        Act::ApproveNumber { claim, delegation } => {
+            number::drop_claim(transaction, &claim.id)?;
+            number::delegate(transaction, delegation)?;
+        }
+        Act::RejectNumber { claim, .. } => number::drop_claim(transaction, &claim.id)?,
+        Act::DelegateNumber(delegation) => number::delegate(transaction, delegation)?,
+        Act::RevokeNumber { range, .. } => number::revoke(transaction, range)?,
     }
+    let number = step.act.number();
+    let reason = reason.or(number.as_deref());
     let node = NodeColumns { before, after, old_state, new_state, reason };
     journal::write(&mut statements.entry, time, step, &subject, &node)
 }
@@ -204,6 +215,8 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, BackendError> {
     let (tokens, invitations) = (credential::tokens(&transaction)?, credential::invitations(&transaction)?);
     let proofs = proof::all(&transaction)?;
     Ok(Loaded { serial, zones, tokens, invitations, proofs })
+    let (delegations, claims) = (number::delegations(&transaction)?, number::claims(&transaction)?);
+    Ok(Loaded { serial, zones, tokens, invitations, delegations, claims })
 }
 
 /// Each registration, in canonical order.

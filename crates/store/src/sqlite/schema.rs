@@ -123,6 +123,20 @@ const MIGRATIONS: [&str; 6] = [
          warnings    INTEGER NOT NULL DEFAULT 0,
          failure     TEXT,
          PRIMARY KEY (domain, key, method)
+    // Who may have which number. A range is a number, +15550101, or a block, +155502*.
+    "CREATE TABLE number_delegation (
+         range       TEXT NOT NULL PRIMARY KEY,
+         domain      TEXT NOT NULL,
+         from_domain TEXT,
+         created     INTEGER NOT NULL,
+         token       TEXT
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE number_claim (
+         id      TEXT NOT NULL PRIMARY KEY,
+         range   TEXT NOT NULL,
+         domain  TEXT NOT NULL,
+         created INTEGER NOT NULL,
+         token   TEXT NOT NULL
      ) STRICT, WITHOUT ROWID;",
 ];
 

@@ -18,7 +18,7 @@ const MAX_LEASES_WRITTEN: usize = 2_048;
 
 impl Registered {
     /// Of a tombstone nothing is left but the name and the key that it belongs to.
-    fn forget_signed(&mut self) {
+    pub(super) fn forget_signed(&mut self) {
         if let Some(identity) = &mut self.identity {
             identity.signed = Box::default();
         }

@@ -10,6 +10,7 @@ mod key;
 mod kill_nine;
 mod life;
 mod migration;
+mod number;
 mod open;
 mod reload;
 mod token;
