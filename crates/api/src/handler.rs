@@ -10,6 +10,7 @@ pub(crate) mod key;
 pub(crate) mod life;
 pub(crate) mod node;
 pub(crate) mod proof;
+pub(crate) mod number;
 pub(crate) mod registration;
 pub(crate) mod reload;
 pub(crate) mod token;

@@ -4,7 +4,6 @@
 //! apart in the order that RFC 9110 13.2.1 demands, `v1` reads and writes bodies, `problem` is every refusal.
 //! docs/http-api.md says how it looks from outside.
 
-mod assignment;
 mod connection;
 mod feed;
 mod handler;

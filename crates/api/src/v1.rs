@@ -9,6 +9,7 @@ pub(crate) mod import;
 pub(crate) mod invitation;
 pub(crate) mod life;
 pub(crate) mod proof;
+pub(crate) mod number;
 pub(crate) mod reader;
 pub(crate) mod registration;
 pub(crate) mod reload;

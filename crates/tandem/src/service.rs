@@ -232,6 +232,7 @@ fn open(config: &Config) -> Result<Opened, StartError> {
         }
     };
     directory.keep_journal(config.journal_days);
+    directory.set_claim_policy(config.number_claims);
     if directory.ensure_admin_token(&config.data_dir)? {
         info!(file = %config.data_dir.join(ADMIN_TOKEN).display(), "an admin token was made");
     }

@@ -14,6 +14,7 @@ mod limits;
 mod logs;
 mod membership;
 mod proofs;
+mod numbers;
 mod settings;
 mod signals;
 mod tokens;

@@ -4,7 +4,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tandem_model::node::{KeyHolder, KeyPin};
 use tandem_model::{Node, NumberClaim, Record, Target};
-use tandem_store::{Effect, NodeIdentity, NodeState, Receipt, Registered};
+use tandem_store::{Actor, Effect, NodeIdentity, NodeState, Receipt, Registered};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
@@ -211,6 +211,22 @@ pub(crate) struct RegistrationBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = NodeKeyBody)]
     key: Option<NodeKeyBody>,
+    /// True when the node has numbers that this token may not see: `numbers` is empty then.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    numbers_hidden: bool,
+}
+
+impl RegistrationBody {
+    /// A registration as `actor` may see it (ENUM-85).
+    pub(crate) fn seen_by(registered: &Registered, actor: &Actor) -> Self {
+        let mut body = Self::from(registered);
+        if let Some(node) = body.node.as_mut().filter(|node| !node.numbers.is_empty() && !actor.sees_numbers()) {
+            node.numbers.clear();
+            body.numbers_hidden = true;
+        }
+        body
+    }
 }
 
 /// The key that signs for a node.
@@ -272,6 +288,7 @@ impl From<&Registered> for RegistrationBody {
             lease_until: rfc3339(standing.lease_until),
             node: (standing.state != NodeState::Tombstone).then(|| NodeBody::from(&registered.node)),
             key: registered.identity.as_deref().map(NodeKeyBody::from),
+            numbers_hidden: false,
         }
     }
 }

@@ -132,6 +132,11 @@ impl NodeChangeBody {
             | JournalKind::ProofBegun
             | JournalKind::ProofInvalid
             | JournalKind::DropProof => return None,
+            | JournalKind::ClaimNumber
+            | JournalKind::ApproveNumber
+            | JournalKind::RejectNumber
+            | JournalKind::DelegateNumber
+            | JournalKind::RevokeNumber => return None,
         };
         let is_shown = entry.new_state.is_some_and(NodeState::is_shown);
         Some(Self {

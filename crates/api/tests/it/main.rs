@@ -14,6 +14,7 @@ mod list;
 mod log;
 mod node;
 mod proof;
+mod number;
 mod refusal;
 mod schema;
 mod service;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use tandem_api::{LimitConfig, RegistrationMode};
 use tandem_model::DomainName;
-use tandem_store::LeaseTimes;
+use tandem_store::{ClaimPolicy, LeaseTimes};
 
 pub use mail::MailConfig;
 pub use policy::PolicyConfig;
@@ -70,6 +70,8 @@ pub struct Config {
     pub proofs: ProofConfig,
     /// Seconds from the reset of a node's key until another may sign.
     pub key_reset_seconds: u32,
+    /// What nodes' tokens may add to their numbers.
+    pub number_claims: ClaimPolicy,
     /// Who may ask the API how often, and have how much.
     pub limits: LimitConfig,
 }
@@ -267,6 +269,7 @@ impl Default for Config {
             mail: None,
             proofs: ProofConfig::default(),
             key_reset_seconds: proof::DEFAULT_RESET_DELAY,
+            number_claims: ClaimPolicy::Approved,
             limits: LimitConfig::default(),
         }
     }

@@ -10,7 +10,7 @@ use tandem_model::DomainName;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
-use super::access::{LimitSpec, RegistrationSpec};
+use super::access::{LimitSpec, NumberSpec, RegistrationSpec};
 use super::lease::{self, LeaseSpec};
 use super::mail::MailSpec;
 use super::policy;
@@ -61,6 +61,7 @@ pub struct Spec {
     mail: MailSpec,
     proofs: ProofSpec,
     keys: KeySpec,
+    numbers: NumberSpec,
     limits: LimitSpec,
 }
 
@@ -255,6 +256,7 @@ impl Spec {
         self.mail.check_into(folder, &mut config.mail, faults);
         self.proofs.check_into(folder, &mut config.proofs, faults);
         self.keys.check_into(&mut config.key_reset_seconds, faults);
+        self.numbers.check_into(&mut config.number_claims, faults);
         self.limits.check_into(&mut config.limits, faults);
         faults.set(self.log.queries, |n| to_count(n, 0, MAX_QUERY_LINES), &mut config.log.queries);
     }
