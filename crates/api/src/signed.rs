@@ -49,6 +49,7 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     detail
+    Problem::invalid(vec![Fault { detail, pointer: "#".into(), rule: None }])
 }
 
 impl From<KeyError> for Problem {

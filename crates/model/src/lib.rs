@@ -2,6 +2,7 @@
 //!
 //! No IO, no clock, no chance: those are arguments. Reading order: [`name`], [`node`], [`publish`], [`uri`], [`locate`].
 
+pub mod lint;
 pub mod locate;
 pub mod name;
 pub mod node;

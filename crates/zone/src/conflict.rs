@@ -98,6 +98,14 @@ pub enum ConflictKind {
 }
 
 impl Zones {
+    /// Whether the master file of the zone that holds `name` has records of this type there.
+    #[must_use]
+    pub fn has_static(&self, name: &DomainName, kind: RrType) -> bool {
+        let name = QueryName::of(name);
+        let there = self.zone_at(&name).and_then(|(zone, _)| zone.statics.statics.get(&name, 0));
+        there.is_some_and(|there| there.set(kind).is_some())
+    }
+
     /// Everything that stands in the way of publishing `node`, its numbers included; empty when nothing does.
     /// A node that is published already at the same domain never conflicts with itself.
     #[must_use]

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
+use tandem_model::lint::Quirk;
 use tandem_model::{DomainName, Node, Record, Target};
 use tandem_store::{Effect, NodeState, ReadError, RegisterError, Registered, Right, Scope};
 use tandem_zone::{Conflict, ConflictKind};
@@ -420,7 +421,7 @@ pub(super) async fn host_faults(
     found.sort_unstable();
     let mut faults: Vec<(usize, Vec<Fault>)> = Vec::new();
     for (node, target, detail) in found {
-        let fault = Fault { detail, pointer: host_pointer(target).to_string() };
+        let fault = Fault { detail, pointer: host_pointer(target).to_string(), rule: None };
         match faults.last_mut() {
             Some((last, list)) if *last == node => list.push(fault),
             _ => faults.push((node, vec![fault])),
@@ -494,7 +495,11 @@ pub(super) fn conflict_fault(conflict: &Conflict, caller: &Caller) -> Fault {
         ),
         kind => kind.to_string(),
     };
-    Fault { detail, pointer: part_pointer(conflict.part).to_string() }
+    let quirk = match &conflict.kind {
+        ConflictKind::RecordSet(error) => Quirk::behind_records(error),
+        _ => None,
+    };
+    Fault { detail, pointer: part_pointer(conflict.part).to_string(), rule: quirk.map(Quirk::id) }
 }
 
 #[cfg(test)]

@@ -426,6 +426,9 @@ pub(crate) struct Normalised {
 /// Something that works but may not be meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Warning {
+    /// The rule, as docs/quirks.md lists it.
+    #[schema(example = "QUIRK-08")]
+    pub(crate) rule: &'static str,
     /// What it is, and what to do.
     pub(crate) detail: String,
     /// The place in the body; `#/domain` is the domain in the path.

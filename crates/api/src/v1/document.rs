@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use tandem_model::lint::Quirk;
 use tandem_model::node::{
     InvalidNode, KeyHolder, KeyPin, LEASE_RANGE, MAX_ADDRESSES, MAX_KEYS, MAX_NUMBERS, MAX_SOURCES, MAX_TARGETS,
     Network, TTL_RANGE,
@@ -174,8 +175,12 @@ impl Draft {
                         InvalidNode::NoTarget => reader.has_faults(),
                         _ => false,
                     };
+                    let quirk = Quirk::behind_node(&error);
                     if !said {
                         reader.fault(&at, error);
+                    }
+                    if let Some(quirk) = quirk {
+                        reader.name_rule(&at, quirk.id());
                     }
                 }
                 None
