@@ -64,6 +64,38 @@ fn enum_77_a_block_is_claimed_and_given_on() {
 }
 
 #[test]
+fn enum_85_the_zone_of_numbers_is_not_handed_out() {
+    let service = Service::start();
+    let args = ["publish", "debug.ostn.test", "--target", "sip.debug.ostn.test:5061", "--address", "203.0.113.7"];
+    service.tandem([&args[..], &["--number", "+15550101"]].concat()).success();
+    let found = super::dig(&service, &["1.0.1.0.5.5.5.1.e164.ostn.test", "NAPTR", "+short"]);
+    assert!(found.contains("sip:+15550101@debug.ostn.test"), "{found}");
+    for kind in ["AXFR", "IXFR=1"] {
+        let answer = super::dig(&service, &["+tcp", "e164.ostn.test", kind]);
+        assert!(answer.contains("Transfer failed"), "{kind}: {answer}");
+        assert!(!answer.contains("15550101"), "{kind}: {answer}");
+    }
+    let beside = super::dig(&service, &["2.0.1.0.5.5.5.1.e164.ostn.test", "NAPTR", "+dnssec"]);
+    assert!(beside.contains("NXDOMAIN") && !beside.contains("NSEC"), "{beside}");
+}
+
+#[test]
+fn quirks_are_named_by_their_rules() {
+    let service = Service::start();
+    let args = ["publish", "lab.ostn.test", "--target", "lab.ostn.test:5061", "--address", "10.0.0.7", "--dry-run"];
+    let shown = service.tandem(args).success();
+    let rules: Vec<&str> =
+        shown.lines().filter(|line| line.contains("warning: ")).filter_map(|line| line.rsplit(' ').next()).collect();
+    assert_eq!(rules, ["(QUIRK-05)", "(QUIRK-08)"], "{shown}");
+    let json: Value = serde_json::from_str(&service.tandem([&args[..], &["--json"]].concat()).success()).unwrap();
+    assert_eq!(json["warnings"][0]["rule"], "QUIRK-05");
+    assert_eq!(json["warnings"][1]["pointer"], "#/targets/0/addresses/0");
+    let uri = "+15550101=sip:a@lab.ostn.test:5062";
+    let refused = service.tandem([&args[..], &["--number", uri]].concat()).failure(1);
+    assert!(refused.contains("(QUIRK-03)"), "{refused}");
+}
+
+#[test]
 fn enum_85_a_reader_without_the_right_exports_no_numbers() {
     let service = Service::start();
     let args = ["publish", "debug.ostn.test", "--target", "sip.debug.ostn.test:5061", "--address", "203.0.113.7"];

@@ -96,7 +96,11 @@ impl Draft {
             address_places: Vec::new(),
         };
         if let Some((at, value)) = members.demand(reader, "targets") {
-            for (at, item) in reader.list(value, &at, MAX_TARGETS) {
+            let items = reader.list(value, &at, MAX_TARGETS);
+            if matches!(value, Value::List(all) if all.len() > items.len()) {
+                reader.name_rule(&at, Quirk::ManyTargets.id());
+            }
+            for (at, item) in items {
                 if let Some((target, places)) = read_target(reader, item, &at) {
                     draft.parts.targets.push(target);
                     draft.target_places.push(at);
