@@ -18,10 +18,10 @@ pub(super) struct Numbers {
 const EXAMPLES: &str = "\
 Examples:
   tandem numbers list
-  tandem numbers claim +155502 --block debug.ostn.test      # a node's operator asks
-  tandem numbers claims                                     # an admin looks
+  tandem numbers claim +155502 --block debug.ostn.test # an operator asks
+  tandem numbers claims                                # an admin looks
   tandem numbers approve h2Vb81kq0xYc
-  tandem numbers delegate +15550207 lab.ostn.test           # out of one's own block
+  tandem numbers delegate +15550207 lab.ostn.test      # out of one's own block
   tandem numbers revoke +155502 --block";
 
 #[derive(Debug, Subcommand)]
@@ -38,6 +38,10 @@ enum Action {
 
 /// List what the token may see
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tandem numbers list
+  tandem numbers claims --json | jq -r '.claims[].id'")]
 struct List {
     /// Print the list as JSON
     #[arg(long)]
@@ -48,6 +52,9 @@ struct List {
 
 /// Show who has one number
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tandem numbers show +15550207")]
 struct Show {
     /// The number: + and its digits
     #[arg(value_name = "NUMBER")]
@@ -61,6 +68,10 @@ struct Show {
 
 /// Ask for a number or block; it waits for an admin
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tandem numbers claim +15550101 debug.ostn.test
+  tandem numbers claim +155502 --block debug.ostn.test")]
 struct Claim {
     #[command(flatten)]
     range: Range,
@@ -76,6 +87,9 @@ struct Claim {
 
 /// Give what a claim asks for
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tandem numbers approve h2Vb81kq0xYc")]
 struct Approve {
     /// The claim's id, as `tandem numbers claims` shows it
     // An id may begin with a hyphen (base64url).
@@ -93,6 +107,9 @@ struct Approve {
 
 /// Refuse a claim, or withdraw one's own
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tandem numbers reject h2Vb81kq0xYc --reason 'not yours'")]
 struct Reject {
     /// The claim's id, as `tandem numbers claims` shows it
     #[arg(allow_hyphen_values = true, value_parser = client::parse_step)]
@@ -109,6 +126,10 @@ struct Reject {
 
 /// Give a number or block to a domain: any as an admin, a part of one's own block as its holder
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tandem numbers delegate +15550207 lab.ostn.test
+  tandem numbers delegate +155503 --block lab.ostn.test")]
 struct Delegate {
     #[command(flatten)]
     range: Range,
@@ -127,6 +148,10 @@ struct Delegate {
 
 /// Take a number or block away; what stood on it leaves DNS at once
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tandem numbers revoke +15550207
+  tandem numbers revoke +155503 --block")]
 struct Revoke {
     #[command(flatten)]
     range: Range,
