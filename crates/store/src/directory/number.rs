@@ -152,11 +152,12 @@ impl Directory {
 
     /// An entry with what its two sources say of exactly this number.
     fn whole(&self, entry: NumberEntry) -> NumberEntry {
-        let held = || self.inner.held.read().unwrap_or_else(PoisonError::into_inner).claimant(entry.range);
+        let NumberEntry { range, delegation, node } = entry;
+        let held = || self.inner.held.read().unwrap_or_else(PoisonError::into_inner).claimant(range);
         NumberEntry {
-            delegation: entry.delegation.clone().or_else(|| self.inner.numbers.find(&entry.range)),
-            node: entry.node.clone().or_else(|| self.live.load().claimant(entry.range)).or_else(held),
-            ..entry
+            range,
+            delegation: delegation.or_else(|| self.inner.numbers.find(&range)),
+            node: node.or_else(|| self.live.load().claimant(range)).or_else(held),
         }
     }
 

@@ -291,6 +291,7 @@ impl<B: Backend + ?Sized> Writer<B> {
                 before: Some(current.node.clone()),
                 old: Some(current.standing.state),
                 now: now.clone(),
+                document: None,
             };
             staged.take(Some(&current), Some(&now), act, Some(by.token_id.clone()), lease);
             nodes.push(node);
