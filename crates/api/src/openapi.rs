@@ -10,6 +10,7 @@ use crate::handler::{
     audit, backup, change, health, import, invitation, key, life, node, proof, registration, reload, token, zone,
     audit, backup, change, health, import, invitation, key, life, node, registration, reload, token, zone,
     audit, change, health, import, invitation, key, life, node, number, registration, reload, token, zone,
+    audit, backup, change, health, import, invitation, key, life, node, number, registration, reload, token, zone,
 };
 use crate::problem::{Kind, PROBLEM_JSON, ProblemBody, TYPE_PREFIX};
 
@@ -38,8 +39,7 @@ pub fn text() -> &'static str {
     paths(
         node::put, node::get, node::delete, node::records, node::list, import::import, key::document, key::reset,
         life::renew, life::drain, life::suspend, life::compromised, life::restore, life::approve, life::reject, change::get, audit::list,
-        zone::list, zone::export, reload::reload, backup::get,
-        number::list, number::get, number::claim, number::claims, number::approve, number::reject, number::delegate, number::revoke,
+        backup::get, number::list, number::get, number::claim, number::claims, number::approve, number::reject, number::delegate, number::revoke,
         zone::list, zone::export, reload::reload,
         token::post,
         token::list, token::delete, token::rotate, invitation::post, invitation::list, invitation::delete,
@@ -145,7 +145,6 @@ fn problems(operation: &str) -> Vec<Kind> {
             UnsupportedType,
             InvalidRequest,
         ],
-        "listNodes" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "importNodes" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooSlow, TooLarge, UnsupportedType],
         "listAudit" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "followChanges" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooOld],

@@ -21,6 +21,7 @@ use crate::handler::{
     audit, backup, change, health, import, invitation, key, life, node, proof, registration, reload, token, zone,
     audit, backup, change, health, import, invitation, key, life, node, registration, reload, token, zone,
     audit, change, health, import, invitation, key, life, node, number, registration, reload, token, zone,
+    audit, backup, change, health, import, invitation, key, life, node, number, registration, reload, token, zone,
 };
 use crate::leftover::Leftover;
 use crate::problem::{Kind, Problem};

@@ -302,7 +302,7 @@ impl<B: Backend + ?Sized> Writer<B> {
     fn commit_number(&mut self, act: Act, by: String) -> Result<(), DirectoryError> {
         let steps = self.steps([(act, Some(by))]);
         let serial = steps.last().map_or(self.serial, |step| step.serial);
-        self.commit(serial, (self.clock)(), steps, Vec::new()).map_err(|error| storage(&Arc::new(error)))
+        self.commit(serial, (self.clock)(), steps, Vec::new(), Vec::new()).map_err(|error| storage(&Arc::new(error)))
     }
 }
 
