@@ -176,13 +176,19 @@ impl Limiter {
     }
 
     /// Counts a look at a domain that somebody asks for: each costs questions to other people's servers (API-31, API-66).
-    /// Counts a look-up of a number: whoever may see numbers has no need to go through all of them.
     ///
     /// # Errors
     ///
     /// 429.
     pub(crate) fn look(&self, domain: &DomainName, key: &str) -> Result<(), Problem> {
         self.count(Kind::Look, &(domain.as_wire(), key), self.config.looks_per_hour, HOUR)
+    }
+
+    /// Counts a look-up of a number: whoever may see numbers has no need to go through all of them.
+    ///
+    /// # Errors
+    ///
+    /// 429.
     pub(crate) fn number(&self, token: &str) -> Result<(), Problem> {
         self.count(Kind::Number, &token, self.config.number_lookups_per_minute, MINUTE)
     }

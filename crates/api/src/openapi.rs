@@ -7,10 +7,8 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::handler::{
-    audit, backup, change, health, import, invitation, key, life, node, proof, registration, reload, token, zone,
-    audit, backup, change, health, import, invitation, key, life, node, registration, reload, token, zone,
-    audit, change, health, import, invitation, key, life, node, number, registration, reload, token, zone,
-    audit, backup, change, health, import, invitation, key, life, node, number, registration, reload, token, zone,
+    audit, backup, change, health, import, invitation, key, life, node, number, proof, registration, reload, token,
+    zone,
 };
 use crate::problem::{Kind, PROBLEM_JSON, ProblemBody, TYPE_PREFIX};
 

@@ -18,10 +18,8 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::handler::{
-    audit, backup, change, health, import, invitation, key, life, node, proof, registration, reload, token, zone,
-    audit, backup, change, health, import, invitation, key, life, node, registration, reload, token, zone,
-    audit, change, health, import, invitation, key, life, node, number, registration, reload, token, zone,
-    audit, backup, change, health, import, invitation, key, life, node, number, registration, reload, token, zone,
+    audit, backup, change, health, import, invitation, key, life, node, number, proof, registration, reload, token,
+    zone,
 };
 use crate::leftover::Leftover;
 use crate::problem::{Kind, Problem};

@@ -13,9 +13,9 @@ use crate::directory::Registered;
 use crate::document::DocumentError;
 use crate::error::BackupError;
 use crate::invitation::InvitationInfo;
+use crate::number::{Delegation, PendingClaim};
 use crate::proof::{Proof, ProofEvent, ProofId};
 use crate::sqlite::backup::Manifest;
-use crate::number::{Delegation, PendingClaim};
 use crate::state::{NodeState, shown};
 use crate::token::TokenInfo;
 
@@ -549,7 +549,9 @@ impl Act {
             | Self::DropToken(_)
             | Self::Invite(_)
             | Self::DropInvitation(_)
-            | Self::RedeemInvitation(_) => return None,
+            | Self::RedeemInvitation(_)
+            | Self::KeepProof { .. }
+            | Self::DropProof(_) => return None,
         };
         Some(range.to_string().into())
     }
@@ -557,8 +559,7 @@ impl Act {
 
 impl JournalKind {
     /// All of them.
-    pub const ALL: [Self; 19] = [
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 24] = [
         Self::Register,
         Self::Deregister,
         Self::ChangeState,

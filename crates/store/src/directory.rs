@@ -5,8 +5,8 @@
 
 mod credential;
 mod life;
-mod proof;
 mod number;
+mod proof;
 
 use std::fs::File;
 use std::path::Path;

@@ -59,7 +59,7 @@ fn undo(history: &mut History, entry: &JournalEntry) -> bool {
         | JournalKind::ProofExpired
         | JournalKind::ProofRevoked
         | JournalKind::DropProof => true,
-        | JournalKind::ClaimNumber
+        JournalKind::ClaimNumber
         | JournalKind::ApproveNumber
         | JournalKind::RejectNumber
         | JournalKind::DelegateNumber

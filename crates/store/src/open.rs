@@ -11,8 +11,8 @@ use tandem_zone::{BuildError, Draft, Holders, Live, ReadyNode, Settings, Zones};
 use crate::backend::{Backend, BackendError, Batch, StoredInvitation, StoredToken, ZoneState};
 use crate::error::OpenError;
 use crate::lease::{LeaseTimes, Leases};
-use crate::proof::Proof;
 use crate::number::NumberBook;
+use crate::proof::Proof;
 use crate::state::shown;
 use crate::{history, serial};
 
@@ -85,8 +85,7 @@ pub(crate) fn load(
     );
     let (serial, states, tokens, invitations) = (plan.serial, plan.states, loaded.tokens, loaded.invitations);
     let proofs = loaded.proofs;
-    Ok(Opened { live: history.into_live(), held, leases, serial, states, tokens, invitations, proofs })
-    Ok(Opened { live: history.into_live(), held, leases, serial, states, tokens, invitations, numbers })
+    Ok(Opened { live: history.into_live(), held, leases, serial, states, tokens, invitations, proofs, numbers })
 }
 
 /// Lays every registration over `zones`, and those that no zone shows over a version of their own. One thread reads and

@@ -8,9 +8,9 @@ mod checkpoint;
 mod credential;
 mod file;
 mod journal;
+mod number;
 mod proof;
 pub mod restore;
-mod number;
 mod row;
 mod schema;
 

@@ -7,9 +7,9 @@
 pub(crate) mod credential;
 mod import;
 mod life;
+pub(crate) mod number;
 pub(crate) mod proof;
 mod reply;
-pub(crate) mod number;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,20 +17,15 @@ use std::time::{Duration, Instant};
 
 use tandem_model::{DomainName, Node, Serial};
 use tandem_zone::master::StaticZone;
-use tandem_zone::{Change, Conflict, Draft, Live, Zones};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-
-use self::credential::CredentialCommand;
-pub(crate) use self::import::Spent;
-use self::proof::ProofCommand;
-use self::reply::{Reply, chain, reply, storage};
 use tandem_zone::{Change, Draft, Live, Zones};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::credential::CredentialCommand;
 pub(crate) use self::import::Spent;
 use self::number::NumberCommand;
 pub(crate) use self::number::conflicts;
+use self::proof::ProofCommand;
+use self::reply::{Reply, chain, reply, storage};
 use crate::backend::{Act, Backend, BackendError, Batch, Step, StoredAnswer, ZoneState};
 use crate::conditions::Clock;
 use crate::directory::{Effect, Precondition, Receipt, Registered, ReloadReport};
@@ -42,8 +37,8 @@ use crate::journal::Keeping;
 use crate::keep::Keep;
 use crate::keyring::Keyring;
 use crate::lease::{Due, Lease, Leases};
-use crate::proof::Proofs;
 use crate::number::NumberBook;
+use crate::proof::Proofs;
 use crate::serial;
 use crate::state::{Action, NodeState, Standing};
 use crate::stats::Counters;
@@ -310,6 +305,8 @@ impl<B: Backend + ?Sized> Writer<B> {
             Command::Proof(command) => {
                 let _ = self.finish(staged);
                 self.proof(command);
+                self.begin()
+            }
             Command::Number(command) => {
                 let _ = self.finish(staged);
                 self.number(command);

@@ -79,7 +79,6 @@ fn is_shown(actor: &Actor, domain: Option<&DomainName>, entry: &AuditEntry) -> b
         | JournalKind::ProofExpired
         | JournalKind::ProofRevoked
         | JournalKind::DropProof => true,
-        JournalKind::Register | JournalKind::Deregister | JournalKind::ChangeState | JournalKind::ResetKey => true,
         // They name the number.
         JournalKind::ClaimNumber
         | JournalKind::ApproveNumber

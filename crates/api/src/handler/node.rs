@@ -98,25 +98,6 @@ pub(crate) async fn put(
     let (node, more) = read_node(domain.name, &body).map_err(Problem::invalid)?;
     normalised.extend(more);
     let signature = signed.map(|(_, signature)| signature);
-    let has_conditions = !conditions.is_empty();
-    let must = if caller.is_admin() || node.numbers.is_empty() {
-        conditions.into_precondition(current)
-    } else {
-        // ENUM-77: before anything is compared with other nodes, so that nobody finds out which numbers are taken.
-        let faults = unassigned(&node, registered.as_ref().map(|registered| &registered.node));
-        if !faults.is_empty() {
-            return Err(Problem::with_faults(Kind::Forbidden, faults));
-        }
-        // An admin may be taking a number away at this moment.
-        Precondition::Revision(current.into_iter().collect())
-    };
-    proof_rule::demand(&api, &caller, node.domain(), signature.as_ref())?;
-    let refused = |error| match error {
-        RegisterError::Stale(_) if !has_conditions => Problem::unavailable(
-            "Somebody else changed this registration at the same moment; this request changed nothing.",
-        ),
-        error => refused(error, &caller),
-    };
     let must = conditions.into_precondition(current);
     // ENUM-77: before anything is compared with other nodes, so that nobody finds out which numbers are taken.
     let before = registered.as_ref().map(|registered| &registered.node);
@@ -124,6 +105,7 @@ pub(crate) async fn put(
     if !unassigned.is_empty() {
         return Err(conflicts(&unassigned, &caller));
     }
+    proof_rule::demand(&api, &caller, node.domain(), signature.as_ref())?;
     let refused = |error| refused(error, &caller);
     check_hosts(&api, &caller, &node).await?;
     // Held until the change is made, so that two at once do not take the same last place.

@@ -132,7 +132,7 @@ impl NodeChangeBody {
             | JournalKind::ProofBegun
             | JournalKind::ProofInvalid
             | JournalKind::DropProof => return None,
-            | JournalKind::ClaimNumber
+            JournalKind::ClaimNumber
             | JournalKind::ApproveNumber
             | JournalKind::RejectNumber
             | JournalKind::DelegateNumber

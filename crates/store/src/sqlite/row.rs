@@ -7,8 +7,8 @@ use tandem_model::{DomainName, Node};
 
 use super::credential;
 use super::journal::{self, NodeColumns};
-use super::proof;
 use super::number;
+use super::proof;
 use crate::backend::{Act, BackendError, Batch, Loaded, Step, ZoneRole, ZoneState};
 use crate::directory::Registered;
 use crate::document;
@@ -214,9 +214,8 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, BackendError> {
     }
     let (tokens, invitations) = (credential::tokens(&transaction)?, credential::invitations(&transaction)?);
     let proofs = proof::all(&transaction)?;
-    Ok(Loaded { serial, zones, tokens, invitations, proofs })
     let (delegations, claims) = (number::delegations(&transaction)?, number::claims(&transaction)?);
-    Ok(Loaded { serial, zones, tokens, invitations, delegations, claims })
+    Ok(Loaded { serial, zones, tokens, invitations, proofs, delegations, claims })
 }
 
 /// Each registration, in canonical order.

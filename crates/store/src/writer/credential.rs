@@ -378,7 +378,7 @@ impl<B: Backend + ?Sized> Writer<B> {
                 | Act::DropZone(_)
                 | Act::KeepProof { .. }
                 | Act::DropProof(_) => {}
-                | Act::ClaimNumber(_)
+                Act::ClaimNumber(_)
                 | Act::ApproveNumber { .. }
                 | Act::RejectNumber { .. }
                 | Act::DelegateNumber(_)
