@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use tandem_model::DomainName;
+use tandem_probe::{Possession, Trust};
 use tandem_store::Directory;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -23,6 +24,7 @@ use crate::feed::Feed;
 use crate::host_check::HostCheck;
 use crate::limit::LimitConfig;
 use crate::probe::Probes;
+use crate::proof_rule::ProofRule;
 use crate::readiness::Readiness;
 use crate::registration_mode::RegistrationMode;
 use crate::room::Room;
@@ -69,6 +71,10 @@ pub struct ApiConfig {
     pub limits: LimitConfig,
     /// Who may have a token without an admin.
     pub registration: RegistrationMode,
+    /// Who has to prove foreign domains.
+    pub proofs: ProofRule,
+    /// Asks clients for certificates, which need not have any, and judges them by these authorities (API-65).
+    pub client_trust: Option<Trust>,
 }
 
 impl ApiConfig {
@@ -87,6 +93,8 @@ impl ApiConfig {
             connections_per_network: MAX_PER_NETWORK,
             limits: LimitConfig::default(),
             registration: RegistrationMode::Closed,
+            proofs: ProofRule::default(),
+            client_trust: None,
         }
     }
 }
@@ -143,7 +151,7 @@ impl ApiServer {
         };
         let certificate = files.map(Certificate::load).transpose()?;
         let tls = match &certificate {
-            Some(certificate) => Some(connection::acceptor(certificate.server_config()?)),
+            Some(certificate) => Some(connection::acceptor(certificate.server_config(config.client_trust.is_some())?)),
             None => None,
         };
         let bind = |source| StartError::Bind { address: listen, source };
@@ -167,6 +175,8 @@ impl ApiServer {
             public_url,
             limits: config.limits,
             registration: config.registration,
+            proofs: config.proofs,
+            possession: config.client_trust.map(Possession::new),
         }));
         let accepting = tokio::spawn(accept(listener, tls, router(&api), room, signal));
         Ok(Self { local_addr, certificate, readiness, draining, accepting, feed, feeding })

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
+use tandem_probe::Possession;
 use tandem_store::Directory;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
@@ -13,6 +14,7 @@ use crate::host_check::{BoundedCheck, HostCheck};
 use crate::idempotency::Running;
 use crate::limit::{LimitConfig, Limiter};
 use crate::probe::Probes;
+use crate::proof_rule::ProofRule;
 use crate::quota::Growing;
 use crate::readiness::Readiness;
 use crate::registration_mode::RegistrationMode;
@@ -45,6 +47,10 @@ pub(crate) struct Parts {
     pub(crate) limits: LimitConfig,
     /// Who may have a token without an admin.
     pub(crate) registration: RegistrationMode,
+    /// Who has to prove foreign domains.
+    pub(crate) proofs: ProofRule,
+    /// Judges client certificates, if they are asked for.
+    pub(crate) possession: Option<Possession>,
 }
 
 /// The API's state.
@@ -70,6 +76,10 @@ pub(crate) struct Api {
     pub(crate) limits: Limiter,
     /// Who may have a token without an admin.
     pub(crate) registration: RegistrationMode,
+    /// Who has to prove foreign domains.
+    pub(crate) proofs: ProofRule,
+    /// Judges client certificates, if they are asked for.
+    pub(crate) possession: Option<Possession>,
     /// Idempotency keys whose requests are being answered.
     pub(crate) running: Running,
     /// Held by publications that take more of their token's share.
@@ -89,8 +99,7 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { directory, feed, readiness, hosts, zone_files, probes, own_url, public_url, limits, registration } =
-            parts;
+        let Parts { directory, feed, readiness, hosts, zone_files, probes, own_url, public_url, limits, .. } = parts;
         Self {
             directory,
             feed,
@@ -101,7 +110,9 @@ impl Api {
             probes,
             reloading: Mutex::new(()),
             limits: Limiter::new(limits),
-            registration,
+            registration: parts.registration,
+            proofs: parts.proofs,
+            possession: parts.possession,
             running: Running::default(),
             growing: Growing::default(),
             importing: Mutex::new(()),

@@ -3,6 +3,7 @@
 //! No IO, no clock, no chance: those are arguments. Reading order: [`name`], [`node`], [`found`], [`publish`], [`uri`], [`locate`].
 
 pub mod found;
+pub mod lint;
 pub mod locate;
 pub mod name;
 pub mod node;
@@ -16,7 +17,7 @@ pub mod uri;
 pub use found::{Found, Probe, SeenKey};
 pub use name::{DomainName, InvalidName};
 pub use node::{InvalidNode, Network, Node, NodeParts, NumberClaim, Target};
-pub use number::{E164Number, NumberBlock};
+pub use number::{E164Number, NumberBlock, NumberRange};
 pub use record::{Record, RecordData};
 pub use serial::Serial;
 pub use uri::{Host, SipUri};

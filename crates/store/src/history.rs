@@ -45,13 +45,25 @@ fn undo(history: &mut History, entry: &JournalEntry) -> bool {
             history.zone_changed(&apex);
             true
         }
-        // Credentials are not served.
+        // Neither credentials nor rights are served.
         JournalKind::ResetKey
         | JournalKind::IssueToken
         | JournalKind::RotateToken
         | JournalKind::DropToken
         | JournalKind::Invite
         | JournalKind::DropInvitation
-        | JournalKind::RedeemInvitation => true,
+        | JournalKind::RedeemInvitation
+        | JournalKind::ProofBegun
+        | JournalKind::ProofValid
+        | JournalKind::ProofInvalid
+        | JournalKind::ProofLapsing
+        | JournalKind::ProofExpired
+        | JournalKind::ProofRevoked
+        | JournalKind::DropProof => true,
+        JournalKind::ClaimNumber
+        | JournalKind::ApproveNumber
+        | JournalKind::RejectNumber
+        | JournalKind::DelegateNumber
+        | JournalKind::RevokeNumber => true,
     }
 }

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use tandem_model::Serial;
 use tandem_zone::master::StaticZone;
-use tandem_zone::{BuildError, Draft, Live, ReadyNode, Settings, Zones};
+use tandem_zone::{BuildError, Draft, Holders, Live, ReadyNode, Settings, Zones};
 
 use crate::backend::{Backend, BackendError, Batch, StoredInvitation, StoredToken, ZoneState};
 use crate::error::OpenError;
 use crate::lease::{LeaseTimes, Leases};
+use crate::number::NumberBook;
+use crate::proof::Proof;
 use crate::state::shown;
 use crate::watched::Watched;
 use crate::{history, serial};
@@ -35,6 +37,8 @@ pub(crate) struct Opened {
     pub(crate) states: Vec<ZoneState>,
     pub(crate) tokens: Vec<StoredToken>,
     pub(crate) invitations: Vec<StoredInvitation>,
+    pub(crate) proofs: Vec<Proof>,
+    pub(crate) numbers: NumberBook,
 }
 
 /// Reads all of `backend`, checks that it fits `statics`, and writes down the serials of zones that changed meanwhile.
@@ -49,7 +53,9 @@ pub(crate) fn load(
     let failed = |error| OpenError::from_backend(place, error);
     let loaded = backend.load().map_err(failed)?;
     let offers = serial::offers(&settings, &statics);
-    let zones = Zones::new(settings, statics, WHILE_LOADING).map_err(OpenError::Zones)?;
+    let holders = Holders::default();
+    let numbers = NumberBook::new(holders.clone(), loaded.delegations, loaded.claims);
+    let zones = Zones::new(settings, statics, WHILE_LOADING).map_err(OpenError::Zones)?.with_holders(holders);
     let mut leases = Leases::new(times, now);
     let watched = Watched::default();
     let (zones, held) = load_nodes(backend, zones, &mut leases, &watched).map_err(failed)?;
@@ -81,7 +87,19 @@ pub(crate) fn load(
         "directory opened"
     );
     let (serial, states, tokens, invitations) = (plan.serial, plan.states, loaded.tokens, loaded.invitations);
-    Ok(Opened { live: history.into_live(), held, leases, watched, serial, states, tokens, invitations })
+    let proofs = loaded.proofs;
+    Ok(Opened {
+        live: history.into_live(),
+        held,
+        leases,
+        watched,
+        serial,
+        states,
+        tokens,
+        invitations,
+        proofs,
+        numbers,
+    })
 }
 
 /// Lays every registration over `zones`, and those that no zone shows over a version of their own. One thread reads and

@@ -8,6 +8,9 @@ pub(crate) mod credential;
 mod import;
 mod life;
 pub(crate) mod note;
+pub(crate) mod number;
+pub(crate) mod proof;
+mod reply;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,12 +18,16 @@ use std::time::{Duration, Instant};
 
 use tandem_model::{DomainName, Node, Serial};
 use tandem_zone::master::StaticZone;
-use tandem_zone::{Change, Conflict, Draft, Live, Zones};
-use tokio::sync::{mpsc, oneshot, watch};
+use tandem_zone::{Change, Draft, Live, Zones};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::credential::CredentialCommand;
 pub(crate) use self::import::Spent;
 use self::note::NoteCommand;
+use self::number::NumberCommand;
+pub(crate) use self::number::conflicts;
+use self::proof::ProofCommand;
+use self::reply::{Reply, chain, reply, storage};
 use crate::backend::{Act, Backend, BackendError, Batch, Step, StoredAnswer, ZoneState};
 use crate::conditions::Clock;
 use crate::directory::{Effect, Precondition, Receipt, Registered, ReloadReport};
@@ -32,6 +39,8 @@ use crate::journal::Keeping;
 use crate::keep::Keep;
 use crate::keyring::Keyring;
 use crate::lease::{Due, Lease, Leases};
+use crate::number::NumberBook;
+use crate::proof::Proofs;
 use crate::serial;
 use crate::state::{Action, NodeState, Standing};
 use crate::stats::Counters;
@@ -62,13 +71,17 @@ pub(crate) enum Command {
     /// Do what a person wants done to a node.
     Act { request: Box<ActRequest>, answer: Answer<Receipt, ActError> },
     /// Let another key follow a node's key.
-    ResetKey { domain: DomainName, must: Precondition, by: String, answer: Answer<Receipt, ResetKeyError> },
+    ResetKey { request: Box<ResetRequest>, answer: Answer<Receipt, ResetKeyError> },
     /// Keep what was found by looking at a node.
     Note(NoteCommand),
     /// Look at the leases; answers whether there is more to do at once.
     Walk { answer: Option<Answer<bool, DirectoryError>> },
     /// Something about tokens or invitations.
     Credential(CredentialCommand),
+    /// Something about proofs of domains.
+    Proof(ProofCommand),
+    /// Something about who may have which number.
+    Number(NumberCommand),
     /// Serve other static zones.
     Reload { statics: Vec<StaticZone>, answer: Answer<ReloadReport, ReloadError> },
     /// Find out whether the store can be written, unless that is known.
@@ -100,11 +113,23 @@ pub(crate) struct ActRequest {
     pub(crate) keep: Option<Keep<Receipt>>,
 }
 
+/// A node whose key is to be reset.
+#[derive(Debug)]
+pub(crate) struct ResetRequest {
+    pub(crate) domain: DomainName,
+    pub(crate) reason: Option<Box<str>>,
+    pub(crate) must: Precondition,
+    pub(crate) by: String,
+}
+
 /// What the thread owns.
 pub(crate) struct Writer<B: ?Sized> {
     pub(crate) backend: Arc<B>,
     pub(crate) live: Live,
     pub(crate) keyring: Arc<Keyring>,
+    pub(crate) proofs: Arc<Proofs>,
+    /// Wakes the prover.
+    pub(crate) proof_work: Arc<Notify>,
     pub(crate) health: Arc<Health>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
@@ -116,6 +141,7 @@ pub(crate) struct Writer<B: ?Sized> {
     /// Both clocks at the last walk.
     pub(crate) seen: (u64, u64),
     pub(crate) leases: Arc<Leases>,
+    pub(crate) numbers: Arc<NumberBook>,
     /// Nodes that no zone shows; only this thread writes it.
     pub(crate) held: Arc<RwLock<Zones>>,
     /// Nodes that want to be looked at.
@@ -127,9 +153,6 @@ pub(crate) struct Writer<B: ?Sized> {
     /// The zones served, as they are kept.
     pub(crate) states: Vec<ZoneState>,
 }
-
-/// Tells one caller how it went, given how the commit did.
-type Reply = Box<dyn FnOnce(Option<&Arc<BackendError>>) + Send>;
 
 /// Changes that have been decided, but are neither durable nor published.
 struct Staged {
@@ -270,8 +293,8 @@ impl<B: Backend + ?Sized> Writer<B> {
                 staged
             }
             Command::ResetKey { answer, .. } if answer.is_closed() => staged,
-            Command::ResetKey { domain, must, by, answer } => {
-                let result = self.reset_key(&mut staged, &domain, &must, by);
+            Command::ResetKey { request, answer } => {
+                let result = self.reset_key(&mut staged, *request);
                 staged.replies.push(reply(answer, result));
                 staged
             }
@@ -288,6 +311,16 @@ impl<B: Backend + ?Sized> Writer<B> {
             Command::Credential(command) => {
                 let _ = self.finish(staged);
                 self.credential(command);
+                self.begin()
+            }
+            Command::Proof(command) => {
+                let _ = self.finish(staged);
+                self.proof(command);
+                self.begin()
+            }
+            Command::Number(command) => {
+                let _ = self.finish(staged);
+                self.number(command);
                 self.begin()
             }
             Command::Reload { statics, answer } => {
@@ -356,7 +389,7 @@ impl<B: Backend + ?Sized> Writer<B> {
             return Ok(Receipt { effect: Effect::Unchanged, serial, registered });
         }
         let (effect, created) = current.map_or((Effect::Created, staged.time), |c| (Effect::Replaced, c.created));
-        let conflicts = conflicts(&staged.zones, &staged.held, &node);
+        let conflicts = self.objections(staged, &node, current, &by);
         if !conflicts.is_empty() {
             return Err(RegisterError::Conflicts(conflicts));
         }
@@ -510,16 +543,6 @@ impl<B: Backend + ?Sized> Writer<B> {
     }
 }
 
-/// Everything that stands in the way of registering `node`: what is served, and what is held for nodes that no zone shows.
-pub(crate) fn conflicts(zones: &Zones, held: &Zones, node: &Node) -> Vec<Conflict> {
-    let found = zones.check(node);
-    if !found.is_empty() || held.node_count() == 0 {
-        return found;
-    }
-    // Without itself, which would stand before others.
-    held.with(&[Change::Remove(node.domain().clone())], WHILE_HELD).collisions_of(node)
-}
-
 impl Staged {
     /// Takes the next serial for a change that has been decided: from `before` to `after`, whose lease has this length.
     fn take(
@@ -566,31 +589,3 @@ impl Staged {
 
 /// Any serial: nobody asks for those of nodes that no zone shows.
 const WHILE_HELD: Serial = Serial::new(1);
-
-/// A reply that waits for the commit. When that fails nobody's answer stands: it may rest on a change that is gone.
-fn reply<T: Send + 'static, E: From<DirectoryError> + Send + 'static>(
-    answer: Answer<T, E>,
-    result: Result<T, E>,
-) -> Reply {
-    Box::new(move |failure| {
-        let result = failure.map_or(result, |error| Err(storage(error).into()));
-        // The caller may have gone; the change is made all the same.
-        let _ = answer.send(result);
-    })
-}
-
-fn storage(error: &Arc<BackendError>) -> DirectoryError {
-    DirectoryError::Storage(Box::new(Arc::clone(error)))
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
-}

@@ -4,7 +4,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tandem_model::node::{KeyHolder, KeyPin};
 use tandem_model::{Node, NumberClaim, Probe, Record, Target};
-use tandem_store::{Effect, NodeIdentity, NodeState, Receipt, Registered};
+use tandem_store::{Actor, Effect, NodeIdentity, NodeState, Receipt, Registered};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
@@ -234,6 +234,22 @@ pub(crate) struct RegistrationBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = NodeKeyBody)]
     key: Option<NodeKeyBody>,
+    /// True when the node has numbers that this token may not see: `numbers` is empty then.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    numbers_hidden: bool,
+}
+
+impl RegistrationBody {
+    /// A registration as `actor` may see it (ENUM-85).
+    pub(crate) fn seen_by(registered: &Registered, actor: &Actor) -> Self {
+        let mut body = Self::from(registered);
+        if let Some(node) = body.node.as_mut().filter(|node| !node.numbers.is_empty() && !actor.sees_numbers()) {
+            node.numbers.clear();
+            body.numbers_hidden = true;
+        }
+        body
+    }
 }
 
 /// The key that signs for a node.
@@ -295,6 +311,7 @@ impl From<&Registered> for RegistrationBody {
             lease_until: rfc3339(standing.lease_until),
             node: (standing.state != NodeState::Tombstone).then(|| NodeBody::from(&registered.node)),
             key: registered.identity.as_deref().map(NodeKeyBody::from),
+            numbers_hidden: false,
         }
     }
 }
@@ -432,6 +449,9 @@ pub(crate) struct Normalised {
 /// Something that works but may not be meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Warning {
+    /// The rule, as docs/quirks.md lists it.
+    #[schema(example = "QUIRK-08")]
+    pub(crate) rule: &'static str,
     /// What it is, and what to do.
     pub(crate) detail: String,
     /// The place in the body; `#/domain` is the domain in the path.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use tandem_model::lint::Quirk;
 use tandem_model::node::{
     InvalidNode, KeyHolder, KeyPin, LEASE_RANGE, MAX_ADDRESSES, MAX_KEYS, MAX_NUMBERS, MAX_SOURCES, MAX_TARGETS,
     Network, TTL_RANGE,
@@ -95,7 +96,11 @@ impl Draft {
             address_places: Vec::new(),
         };
         if let Some((at, value)) = members.demand(reader, "targets") {
-            for (at, item) in reader.list(value, &at, MAX_TARGETS) {
+            let items = reader.list(value, &at, MAX_TARGETS);
+            if matches!(value, Value::List(all) if all.len() > items.len()) {
+                reader.name_rule(&at, Quirk::ManyTargets.id());
+            }
+            for (at, item) in items {
                 if let Some((target, places)) = read_target(reader, item, &at) {
                     draft.parts.targets.push(target);
                     draft.target_places.push(at);
@@ -177,8 +182,12 @@ impl Draft {
                         InvalidNode::NoTarget => reader.has_faults(),
                         _ => false,
                     };
+                    let quirk = Quirk::behind_node(&error);
                     if !said {
                         reader.fault(&at, error);
+                    }
+                    if let Some(quirk) = quirk {
+                        reader.name_rule(&at, quirk.id());
                     }
                 }
                 None

@@ -11,6 +11,7 @@ mod kill_nine;
 mod life;
 mod migration;
 mod note;
+mod number;
 mod open;
 mod reload;
 mod token;

@@ -10,10 +10,12 @@ use tandem_model::DomainName;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
-use super::access::{LimitSpec, RegistrationSpec};
+use super::access::{LimitSpec, NumberSpec, RegistrationSpec};
 use super::lease::{self, LeaseSpec};
+use super::mail::MailSpec;
 use super::policy;
 use super::probe::{self, ProbeSpec};
+use super::proof::{KeySpec, ProofSpec};
 use super::transfer::{self, SecondarySpec, TransferSpec, TsigSpec};
 use super::webhook::{self, WebhookSpec};
 use super::{CertificateFiles, Config, GeneratedZone, LogFormat, Problem, Store};
@@ -58,6 +60,10 @@ pub struct Spec {
     metrics: MetricsSpec,
     log: LogSpec,
     registration: RegistrationSpec,
+    mail: MailSpec,
+    proofs: ProofSpec,
+    keys: KeySpec,
+    numbers: NumberSpec,
     limits: LimitSpec,
 }
 
@@ -250,6 +256,10 @@ impl Spec {
         faults.set(self.log.format, |text| parse_log_format(&text), &mut config.log.format);
         faults.set(self.log.level, |text| parse_log_level(&text), &mut config.log.level);
         self.registration.check_into(&mut config.registration, faults);
+        self.mail.check_into(folder, &mut config.mail, faults);
+        self.proofs.check_into(folder, &mut config.proofs, faults);
+        self.keys.check_into(&mut config.key_reset_seconds, faults);
+        self.numbers.check_into(&mut config.number_claims, faults);
         self.limits.check_into(&mut config.limits, faults);
         faults.set(self.log.queries, |n| to_count(n, 0, MAX_QUERY_LINES), &mut config.log.queries);
     }
