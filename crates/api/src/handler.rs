@@ -9,6 +9,8 @@ pub(crate) mod invitation;
 pub(crate) mod key;
 pub(crate) mod life;
 pub(crate) mod node;
+pub(crate) mod number;
+pub(crate) mod probe;
 pub(crate) mod proof;
 pub(crate) mod registration;
 pub(crate) mod reload;

@@ -38,6 +38,8 @@ pub struct LimitConfig {
     pub registrations_per_hour: u32,
     /// Looks an hour that may be asked for at the proof of one domain by one key.
     pub looks_per_hour: u32,
+    /// Numbers a minute that one token may look up.
+    pub number_lookups_per_minute: u32,
     /// Source networks that are not limited.
     pub source_exempt: Vec<Network>,
     /// Nodes that may be registered at the names of one token for it to register another.
@@ -61,6 +63,7 @@ impl Default for LimitConfig {
             failures_per_minute: 30,
             registrations_per_hour: 20,
             looks_per_hour: 12,
+            number_lookups_per_minute: 60,
             source_exempt: EXEMPT.iter().filter_map(|text| Network::parse(text).ok()).collect(),
             nodes_per_token: 100,
             targets_per_token: 200,
@@ -89,6 +92,7 @@ enum Kind {
     Failure,
     Registration,
     Look,
+    Number,
 }
 
 /// Counts requests.
@@ -178,6 +182,15 @@ impl Limiter {
     /// 429.
     pub(crate) fn look(&self, domain: &DomainName, key: &str) -> Result<(), Problem> {
         self.count(Kind::Look, &(domain.as_wire(), key), self.config.looks_per_hour, HOUR)
+    }
+
+    /// Counts a look-up of a number: whoever may see numbers has no need to go through all of them.
+    ///
+    /// # Errors
+    ///
+    /// 429.
+    pub(crate) fn number(&self, token: &str) -> Result<(), Problem> {
+        self.count(Kind::Number, &token, self.config.number_lookups_per_minute, MINUTE)
     }
 
     fn of_source(&self, kind: Kind, source: Option<Source>, limit: u32, window: u32) -> Result<(), Problem> {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::handler::{
-    audit, backup, change, health, import, invitation, key, life, node, proof, registration, reload, token, zone,
+    audit, backup, change, health, import, invitation, key, life, node, number, probe, proof, registration, reload,
+    token, zone,
 };
 use crate::problem::{Kind, PROBLEM_JSON, ProblemBody, TYPE_PREFIX};
 
@@ -35,8 +36,10 @@ pub fn text() -> &'static str {
     ),
     paths(
         node::put, node::get, node::delete, node::records, node::list, import::import, key::document, key::reset,
+        probe::get, probe::post,
         life::renew, life::drain, life::suspend, life::compromised, life::restore, life::approve, life::reject, change::get, audit::list,
-        zone::list, zone::export, reload::reload, backup::get,
+        backup::get, number::list, number::get, number::claim, number::claims, number::approve, number::reject, number::delegate, number::revoke,
+        zone::list, zone::export, reload::reload,
         token::post,
         token::list, token::delete, token::rotate, invitation::post, invitation::list, invitation::delete,
         invitation::redeem, registration::post, proof::post, proof::get, proof::check, proof::delete, proof::list, health::livez, health::readyz, health::openapi
@@ -44,6 +47,7 @@ pub fn text() -> &'static str {
     components(schemas(ProblemBody)),
     tags(
         (name = "nodes", description = "What is registered."),
+        (name = "numbers", description = "Who may have which number."),
         (name = "changes", description = "What happens, as it happens, and what happened."),
         (name = "zones", description = "What is served; for admins."),
         (name = "tokens", description = "Who may call; for admins, but for a token's own rotation."),
@@ -124,7 +128,24 @@ fn problems(operation: &str) -> Vec<Kind> {
             InvalidRequest,
             PreconditionRequired,
         ],
+        "getNodeProbes" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable],
+        "probeNode" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, WrongState],
         "listNodes" | "backUp" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
+        "listNumbers" | "listNumberClaims" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
+        "getNumber" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable],
+        "revokeNumber" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, Conflict],
+        "claimNumber" | "delegateNumber" | "approveNumberClaim" | "rejectNumberClaim" => &[
+            Malformed,
+            Unauthenticated,
+            Forbidden,
+            NotFound,
+            NotAcceptable,
+            TooSlow,
+            Conflict,
+            TooLarge,
+            UnsupportedType,
+            InvalidRequest,
+        ],
         "importNodes" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooSlow, TooLarge, UnsupportedType],
         "listAudit" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "followChanges" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooOld],
@@ -252,6 +273,10 @@ fn example(operation: &str, status: &str) -> Option<Value> {
         "id": "k7Qd0c2n4xZa", "domain": "example.org", "label": "example", "created": "2026-01-31T12:00:00Z",
         "expires": "2026-02-07T12:00:00Z"
     });
+    let claim = json!({
+        "id": "k7Qd0c2n4xZa", "block": "+155502", "domain": "debug.ostn.test", "created": "2026-01-31T12:00:00Z",
+        "state": "pending"
+    });
     Some(match (operation, status) {
         ("putNode", "200") => change("replaced"),
         ("putNode", "201") => change("created"),
@@ -284,6 +309,22 @@ fn example(operation: &str, status: &str) -> Option<Value> {
             json!({"payload": "eyJkb2N1…", "protected": "eyJhbGci…", "signature": "W_KPhUBB…"})
         }
         ("resetNodeKey", "200") => reset,
+        ("getNodeProbes", "200") | ("probeNode", "202") => json!({
+            "domain": "debug.ostn.test", "enabled": true, "asked": true, "held": false,
+            "targets": [{
+                "host": "sip.debug.ostn.test", "port": 5061, "down": true, "demoted": true, "failures": 3,
+                "next": "2026-01-31T12:05:00Z",
+                "looks": [{
+                    "address": "203.0.113.7", "at": "2026-01-31T12:00:00Z", "result": "certificate-other-name",
+                    "rule": "CERT-20", "detail": "not authenticated: the certificate names other domains, not this one",
+                    "failures": 3,
+                    "certificate": {
+                        "identities": ["other.example"], "not_after": "2026-04-30T00:00:00Z", "sha256": "5a".repeat(32)
+                    }
+                }]
+            }],
+            "keys": []
+        }),
         ("listNodes", "200") => json!({"nodes": [registration]}),
         ("importNodes", "200") => json!({
             "dry_run": false, "lines": 4, "complete": true, "created": 2, "replaced": 0, "unchanged": 1,
@@ -304,6 +345,22 @@ fn example(operation: &str, status: &str) -> Option<Value> {
             "id": 12, "time": "2026-01-31T12:00:00Z", "kind": "change-state", "subject": "debug.ostn.test",
             "by": "k7Qd0c2n", "old_state": "active", "state": "suspended", "reason": "calls everybody at night"
         }]}),
+        ("listNumbers", "200") => json!({"numbers": [
+            {"block": "+155502", "domain": "debug.ostn.test", "delegated": true, "node": "debug.ostn.test"}
+        ]}),
+        ("getNumber", "200") => json!({
+            "e164": "+15550201",
+            "delegation": {"block": "+155502", "domain": "debug.ostn.test", "created": "2026-01-31T12:00:00Z"},
+            "published": {"block": "+155502", "node": "debug.ostn.test"}
+        }),
+        ("listNumberClaims", "200") => json!({"claims": [claim]}),
+        ("claimNumber", "201") | ("rejectNumberClaim", "200") => claim,
+        ("approveNumberClaim" | "delegateNumber", "200") => json!({
+            "block": "+155502", "domain": "debug.ostn.test", "created": "2026-01-31T12:00:00Z"
+        }),
+        ("revokeNumber", "200") => json!({
+            "block": "+155502", "domain": "debug.ostn.test", "nodes": ["debug.ostn.test"]
+        }),
         ("listZones", "200") => json!({"zones": [{"apex": "ostn.test", "serial": 12}]}),
         ("reloadZones", "200") => json!({
             "zones": [{"apex": "ostn.test", "change": "changed", "added": 2, "removed": 1, "serial": 13}], "served": 4

@@ -23,6 +23,7 @@ use crate::connection::{self, drained};
 use crate::feed::Feed;
 use crate::host_check::HostCheck;
 use crate::limit::LimitConfig;
+use crate::probe::Probes;
 use crate::proof_rule::ProofRule;
 use crate::readiness::Readiness;
 use crate::registration_mode::RegistrationMode;
@@ -60,6 +61,8 @@ pub struct ApiConfig {
     pub public_url: Option<String>,
     /// The master files, to be read again on demand.
     pub zone_files: Option<Arc<dyn ZoneFiles>>,
+    /// What looks at nodes, if anything does.
+    pub probes: Option<Arc<dyn Probes>>,
     /// Most connections at a time. Three quarters of them may follow the changes: others must get through.
     pub connections: usize,
     /// Most of them from one client network (IPv4 /24, IPv6 /48).
@@ -85,6 +88,7 @@ impl ApiConfig {
             data_dir: data_dir.into(),
             public_url: None,
             zone_files: None,
+            probes: None,
             connections: MAX_CONNECTIONS,
             connections_per_network: MAX_PER_NETWORK,
             limits: LimitConfig::default(),
@@ -138,7 +142,7 @@ impl ApiServer {
     ) -> Result<Self, StartError> {
         let room = Room::new(config.connections, config.connections_per_network);
         let listeners = config.connections / 4 * 3;
-        let ApiConfig { listen, certificate, names, data_dir, public_url, zone_files, .. } = config;
+        let ApiConfig { listen, certificate, names, data_dir, public_url, zone_files, probes, .. } = config;
         let files = match certificate {
             Some(files) => Some(files),
             // API-6: tokens never cross a network in clear.
@@ -166,6 +170,7 @@ impl ApiServer {
             readiness: readiness.clone(),
             hosts: host_check,
             zone_files,
+            probes,
             own_url,
             public_url,
             limits: config.limits,

@@ -36,7 +36,7 @@ fn text(key: Thumbprint) -> Box<str> {
 }
 
 fn refused(error: &VerifyError) -> Problem {
-    Problem::invalid(vec![Fault { detail: with_causes(error), pointer: "#".into() }])
+    Problem::invalid(vec![Fault { detail: with_causes(error), pointer: "#".into(), rule: None }])
 }
 
 /// An error and its causes in one line.

@@ -13,6 +13,7 @@ use crate::feed::Feed;
 use crate::host_check::{BoundedCheck, HostCheck};
 use crate::idempotency::Running;
 use crate::limit::{LimitConfig, Limiter};
+use crate::probe::Probes;
 use crate::proof_rule::ProofRule;
 use crate::quota::Growing;
 use crate::readiness::Readiness;
@@ -36,6 +37,8 @@ pub(crate) struct Parts {
     pub(crate) hosts: Box<dyn HostCheck>,
     /// The master files, to be read again.
     pub(crate) zone_files: Option<Arc<dyn ZoneFiles>>,
+    /// What looks at nodes, if anything does.
+    pub(crate) probes: Option<Arc<dyn Probes>>,
     /// The URL of the listener.
     pub(crate) own_url: String,
     /// The URL that callers use, when it is configured.
@@ -65,6 +68,8 @@ pub(crate) struct Api {
     pub(crate) exports: Arc<Semaphore>,
     /// The master files, to be read again.
     pub(crate) zone_files: Option<Arc<dyn ZoneFiles>>,
+    /// What looks at nodes, if anything does.
+    pub(crate) probes: Option<Arc<dyn Probes>>,
     /// Held by the one reload that runs.
     pub(crate) reloading: Mutex<()>,
     /// Who may ask how often.
@@ -94,7 +99,7 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { directory, feed, readiness, hosts, zone_files, own_url, public_url, limits, .. } = parts;
+        let Parts { directory, feed, readiness, hosts, zone_files, probes, own_url, public_url, limits, .. } = parts;
         Self {
             directory,
             feed,
@@ -102,6 +107,7 @@ impl Api {
             hosts: BoundedCheck::new(hosts),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             zone_files,
+            probes,
             reloading: Mutex::new(()),
             limits: Limiter::new(limits),
             registration: parts.registration,

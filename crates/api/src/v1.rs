@@ -8,6 +8,8 @@ pub(crate) mod document;
 pub(crate) mod import;
 pub(crate) mod invitation;
 pub(crate) mod life;
+pub(crate) mod number;
+pub(crate) mod probe;
 pub(crate) mod proof;
 pub(crate) mod reader;
 pub(crate) mod registration;

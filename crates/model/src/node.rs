@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use crate::found::{Found, Probe};
 use crate::name::DomainName;
 pub use crate::network::{InvalidNetwork, Network};
 use crate::number::{E164Number, NumberBlock};
@@ -47,6 +48,10 @@ pub struct Node {
     pub contact: Option<Box<str>>,
     /// The lease asked for, in seconds; within [`LEASE_RANGE`].
     pub lease_seconds: Option<u32>,
+    /// How the node wants to be looked at; `None`: not at all.
+    pub probe: Option<Probe>,
+    /// What was found by looking; the directory's, never the node's own word.
+    pub found: Found,
 }
 
 /// One host and port that serves the domain: one SRV record.
@@ -182,6 +187,8 @@ impl Node {
             sources: parts.sources,
             contact: parts.contact,
             lease_seconds: parts.lease_seconds,
+            probe: parts.probe,
+            found: Found::default(),
         })
     }
 
@@ -217,6 +224,8 @@ pub struct NodeParts {
     pub contact: Option<Box<str>>,
     /// See [`Node::lease_seconds`].
     pub lease_seconds: Option<u32>,
+    /// See [`Node::probe`].
+    pub probe: Option<Probe>,
 }
 
 impl NodeParts {
@@ -232,6 +241,7 @@ impl NodeParts {
             sources: Vec::new(),
             contact: None,
             lease_seconds: None,
+            probe: None,
         }
     }
 }

@@ -5,6 +5,8 @@
 
 mod credential;
 mod life;
+mod look;
+mod number;
 mod proof;
 
 use std::fs::File;
@@ -30,6 +32,7 @@ use crate::import::{ImportNode, ImportRehearsal, Imported};
 use crate::journal::Keeping;
 use crate::keyring::Keyring;
 use crate::lease::Leases;
+use crate::number::NumberBook;
 use crate::open;
 use crate::proof::Proofs;
 use crate::sqlite::backup::Manifest;
@@ -38,6 +41,7 @@ use crate::state::{NodeIdentity, NodeState, Standing};
 use crate::stats::{Counters, StoreStats};
 use crate::token::{self, Actor};
 use crate::walker;
+use crate::watched::Watched;
 use crate::writer::credential::CredentialCommand;
 use crate::writer::{Command, Writer, conflicts};
 
@@ -190,7 +194,9 @@ impl Directory {
         let counters = Arc::new(Counters::default());
         let keeping = Arc::new(Keeping::default());
         let leases = Arc::new(opened.leases);
+        let numbers = Arc::new(opened.numbers);
         let held = Arc::new(RwLock::new(opened.held));
+        let watched = Arc::new(opened.watched);
         let (last, changes) = watch::channel(opened.serial);
         let (commands, waiting) = mpsc::channel(MAX_WAITING);
         let (running, done) = watch::channel(());
@@ -203,7 +209,9 @@ impl Directory {
             health: Arc::clone(&health),
             counters: Arc::clone(&counters),
             leases: Arc::clone(&leases),
+            numbers: Arc::clone(&numbers),
             held: Arc::clone(&held),
+            watched: Arc::clone(&watched),
             last,
             seen: (clock(), monotonic()),
             clock: Arc::clone(&clock),
@@ -232,7 +240,9 @@ impl Directory {
             proofs,
             proof_work,
             leases,
+            numbers,
             held,
+            watched,
             changes,
             health,
             counters,
@@ -283,18 +293,21 @@ impl Directory {
         }
         let claim = Claim { signature, by_admin: by.is_admin(), now: (self.inner.clock)() };
         let is_same_key = claim.follow(held.as_ref())? == held;
+        let mut found = self.unassigned(node, current.as_ref().map(|current| &current.node), by);
         let effect = match current {
             None => Effect::Created,
-            Some(registered) if registered.node == *node && !registered.lost_its_lease() && is_same_key => {
+            Some(registered) if registered.node.says(node) && !registered.lost_its_lease() && is_same_key => {
                 Effect::Unchanged
             }
             Some(_) => Effect::Replaced,
         };
         let zones = self.live.load();
         let held = self.inner.held.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let conflicts = if effect == Effect::Unchanged { Vec::new() } else { conflicts(&zones, &held, node) };
-        if !conflicts.is_empty() {
-            return Err(RegisterError::Conflicts(conflicts));
+        if effect != Effect::Unchanged && found.is_empty() {
+            found = conflicts(&zones, &held, node);
+        }
+        if !found.is_empty() {
+            return Err(RegisterError::Conflicts(found));
         }
         let records = zones.records(node).map_err(|error| {
             RegisterError::Conflicts(vec![Conflict { part: Part::Domain, kind: ConflictKind::RecordSet(error) }])
@@ -484,8 +497,11 @@ struct Inner {
     /// Wakes the prover.
     proof_work: Arc<Notify>,
     leases: Arc<Leases>,
+    numbers: Arc<NumberBook>,
     /// Nodes that no zone shows.
     held: Arc<RwLock<Zones>>,
+    /// Nodes that want to be looked at.
+    watched: Arc<Watched>,
     /// The last serial that is durable.
     changes: watch::Receiver<u64>,
     health: Arc<Health>,

@@ -11,6 +11,7 @@ mod file_limit;
 mod host_lookup;
 mod mailer;
 mod metrics;
+pub mod prober;
 mod prover;
 mod runtime_file;
 pub mod service;

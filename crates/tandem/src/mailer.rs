@@ -203,7 +203,13 @@ impl Notice {
             | JournalKind::ProofBegun
             | JournalKind::ProofValid
             | JournalKind::ProofInvalid
-            | JournalKind::DropProof => None,
+            | JournalKind::DropProof
+            | JournalKind::ClaimNumber
+            | JournalKind::ApproveNumber
+            | JournalKind::RejectNumber
+            | JournalKind::DelegateNumber
+            | JournalKind::RevokeNumber
+            | JournalKind::Probe => None,
         }
     }
 

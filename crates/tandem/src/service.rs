@@ -25,6 +25,7 @@ use crate::cookie_secret::{self, CookieSecretError};
 use crate::host_lookup::HostLookup;
 use crate::mailer::Mailer;
 use crate::metrics::{MetricsServer, Sources};
+use crate::prober::{AuthoritiesError, NodeProber};
 use crate::prover::ProverTask;
 use crate::webhook::Webhooks;
 use crate::zone_files::ConfiguredFiles;
@@ -44,6 +45,7 @@ pub struct Service {
     readiness: Readiness,
     cookies: Cookies,
     webhooks: Webhooks,
+    prober: Option<NodeProber>,
     prover: ProverTask,
     mailer: Mailer,
 }
@@ -71,10 +73,14 @@ impl Service {
         let dns = Arc::new(DnsServer::start(&dns_config, directory.live())?);
         readiness.set(Check::Dns, true);
         let hosts = Box::new(HostLookup::new(&config.name_servers));
-        let api = ApiServer::start(api_config(&config)?, directory.clone(), readiness.clone(), hosts).await?;
+        let prober = NodeProber::start(&directory, &config)?;
+        let mut api_config = api_config(&config)?;
+        api_config.probes = prober.as_ref().map(NodeProber::probes);
+        let api = ApiServer::start(api_config, directory.clone(), readiness.clone(), hosts).await?;
         let metrics = match config.metrics {
             Some(listen) => {
-                let sources = Sources { dns: Arc::clone(&dns), directory: directory.clone() };
+                let probes = prober.as_ref().map(NodeProber::stats);
+                let sources = Sources { dns: Arc::clone(&dns), directory: directory.clone(), probes };
                 let started = MetricsServer::start(listen, sources).await;
                 Some(started.map_err(|source| StartError::Metrics { address: listen, source })?)
             }
@@ -94,7 +100,7 @@ impl Service {
             api = api.url(),
             "serving"
         );
-        Ok(Self { config, directory, dns, api, metrics, readiness, cookies, webhooks, prover, mailer })
+        Ok(Self { config, directory, dns, api, metrics, readiness, cookies, webhooks, prober, prover, mailer })
     }
 
     /// Reads the zone files again and serves them: all of them or, on any error, the old ones.
@@ -154,7 +160,7 @@ impl Service {
             metrics.shutdown().await;
         }
         drop(self.webhooks);
-        drop((self.prover, self.mailer));
+        drop((self.prober, self.prover, self.mailer));
         // The metrics had the only other handle; without the last one it could not be drained, only dropped.
         if let Some(dns) = Arc::into_inner(self.dns) {
             dns.shutdown().await;
@@ -232,6 +238,7 @@ fn open(config: &Config) -> Result<Opened, StartError> {
         }
     };
     directory.keep_journal(config.journal_days);
+    directory.set_claim_policy(config.number_claims);
     if directory.ensure_admin_token(&config.data_dir)? {
         info!(file = %config.data_dir.join(ADMIN_TOKEN).display(), "an admin token was made");
     }
@@ -363,6 +370,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The authorities that probes trust.
+    #[error(transparent)]
+    Probes(#[from] AuthoritiesError),
     /// The API did not start.
     #[error(transparent)]
     Api(#[from] tandem_api::StartError),

@@ -13,6 +13,7 @@ mod life;
 mod limits;
 mod logs;
 mod membership;
+mod numbers;
 mod proofs;
 mod settings;
 mod signals;

@@ -44,6 +44,10 @@ pub(crate) async fn document(
     let registered = find(&api, &caller, Right::Read, &domain.name).await?;
     query(&uri, &[])?;
     demand_accepts(&headers, JOSE_JSON)?;
+    if !registered.node.numbers.is_empty() {
+        // They are signed with the rest: nothing of it can be left out.
+        super::number::demand_numbers(&caller)?;
+    }
     let signed = registered.identity.map(|identity| identity.signed).filter(|signed| !signed.is_empty());
     let signed = signed.ok_or_else(|| Problem::new(Kind::NotFound, "This node has no signed document."))?;
     tagged(&headers, registered.revision, || {

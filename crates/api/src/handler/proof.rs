@@ -302,7 +302,7 @@ fn demand_provable(api: &Api, domain: &DomainName) -> Result<(), Problem> {
     } else {
         return Ok(());
     };
-    Err(Problem::invalid(vec![Fault { detail, pointer: "#/domain".into() }]))
+    Err(Problem::invalid(vec![Fault { detail, pointer: "#/domain".into(), rule: None }]))
 }
 
 /// Judges the certificate of the call: it must name the domain itself (API-65; RFC 5922 7).

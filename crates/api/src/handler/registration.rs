@@ -95,13 +95,15 @@ fn proved(api: &Api, claim: &[u8]) -> Result<(DomainName, String), Problem> {
         let detail = "This directory takes no proofs of domains: ask for an invitation.";
         return Err(Problem::new(Kind::DomainNotProved, detail));
     }
-    let faulty = |error: &ClaimError| Problem::invalid(vec![Fault { detail: with_causes(error), pointer: "#".into() }]);
+    let faulty = |error: &ClaimError| {
+        Problem::invalid(vec![Fault { detail: with_causes(error), pointer: "#".into(), rule: None }])
+    };
     let claim = Claim::verify(claim).map_err(|error| faulty(&error))?;
     let (domain, key) = (claim.domain().clone(), claim.thumbprint().to_string());
     let now = api.directory.now();
     if !is_foreign(&api.directory.live().load(), &domain) {
         let detail = "is in a zone served here, and needs no proof: send `{\"domain\": …}` as application/json".into();
-        return Err(Problem::invalid(vec![Fault { detail, pointer: "#/payload".into() }]));
+        return Err(Problem::invalid(vec![Fault { detail, pointer: "#/payload".into(), rule: None }]));
     }
     let valid: Vec<_> = api.directory.proofs_of(&domain, &key).into_iter().filter(|(p, _)| p.holds(now)).collect();
     let mut refused = None;

@@ -58,6 +58,8 @@ pub(crate) enum NodeChangeKind {
     ChangeState,
     /// An admin lets another key sign, some days from now.
     ResetKey,
+    /// A look at its targets changed how it is shown; what it registered did not change.
+    Probe,
     /// Sent to webhooks only: the proof of a foreign domain was seen, for the first time or again.
     ProofValid,
     /// Sent to webhooks only: that proof ends soon, and was not seen again.
@@ -101,6 +103,7 @@ impl NodeChangeKind {
             Self::Deregister => JournalKind::Deregister.as_str(),
             Self::ChangeState => JournalKind::ChangeState.as_str(),
             Self::ResetKey => JournalKind::ResetKey.as_str(),
+            Self::Probe => JournalKind::Probe.as_str(),
             Self::ProofValid => JournalKind::ProofValid.as_str(),
             Self::ProofLapsing => JournalKind::ProofLapsing.as_str(),
             Self::ProofExpired => JournalKind::ProofExpired.as_str(),
@@ -117,6 +120,7 @@ impl NodeChangeBody {
             JournalKind::Deregister => NodeChangeKind::Deregister,
             JournalKind::ChangeState => NodeChangeKind::ChangeState,
             JournalKind::ResetKey => NodeChangeKind::ResetKey,
+            JournalKind::Probe => NodeChangeKind::Probe,
             JournalKind::ProofValid => NodeChangeKind::ProofValid,
             JournalKind::ProofLapsing => NodeChangeKind::ProofLapsing,
             JournalKind::ProofExpired => NodeChangeKind::ProofExpired,
@@ -132,6 +136,11 @@ impl NodeChangeBody {
             | JournalKind::ProofBegun
             | JournalKind::ProofInvalid
             | JournalKind::DropProof => return None,
+            JournalKind::ClaimNumber
+            | JournalKind::ApproveNumber
+            | JournalKind::RejectNumber
+            | JournalKind::DelegateNumber
+            | JournalKind::RevokeNumber => return None,
         };
         let is_shown = entry.new_state.is_some_and(NodeState::is_shown);
         Some(Self {

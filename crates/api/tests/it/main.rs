@@ -13,6 +13,7 @@ mod limit;
 mod list;
 mod log;
 mod node;
+mod number;
 mod proof;
 mod refusal;
 mod schema;

@@ -7,6 +7,7 @@ use tandem_model::{DomainName, Node};
 
 use super::credential;
 use super::journal::{self, NodeColumns};
+use super::number;
 use super::proof;
 use crate::backend::{Act, BackendError, Batch, Loaded, Step, ZoneRole, ZoneState};
 use crate::directory::Registered;
@@ -93,6 +94,15 @@ fn write_step(
             write_node(&mut statements.node, &key, &subject, now, &document::write(&now.node))?;
             (old_state, new_state) = (Some(now.standing.state), Some(now.standing.state));
         }
+        Act::Note { before: earlier, now, reason: why } => {
+            let key = sort_key(now.node.domain());
+            journal::keep_document(transaction, &key)?;
+            let text = document::write(&now.node);
+            write_node(&mut statements.node, &key, &subject, now, &text)?;
+            (before, after) = (Some(document::write(earlier)), Some(text.into()));
+            (old_state, new_state) = (Some(now.standing.state), Some(now.standing.state));
+            reason = Some(&**why);
+        }
         Act::Deregister { before: earlier, old, reason: why } => {
             before = (*old != NodeState::Tombstone).then(|| document::write(earlier));
             (old_state, reason) = (Some(*old), why.as_deref());
@@ -132,7 +142,17 @@ fn write_step(
             account = format!("{}, key {}", id.method.as_str(), id.key);
             reason = Some(account.as_str());
         }
+        Act::ClaimNumber(claim) => number::claim(transaction, claim)?,
+        Act::ApproveNumber { claim, delegation } => {
+            number::drop_claim(transaction, &claim.id)?;
+            number::delegate(transaction, delegation)?;
+        }
+        Act::RejectNumber { claim, .. } => number::drop_claim(transaction, &claim.id)?,
+        Act::DelegateNumber(delegation) => number::delegate(transaction, delegation)?,
+        Act::RevokeNumber { range, .. } => number::revoke(transaction, range)?,
     }
+    let number = step.act.number();
+    let reason = reason.or(number.as_deref());
     let node = NodeColumns { before, after, old_state, new_state, reason };
     journal::write(&mut statements.entry, time, step, &subject, &node)
 }
@@ -203,7 +223,8 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, BackendError> {
     }
     let (tokens, invitations) = (credential::tokens(&transaction)?, credential::invitations(&transaction)?);
     let proofs = proof::all(&transaction)?;
-    Ok(Loaded { serial, zones, tokens, invitations, proofs })
+    let (delegations, claims) = (number::delegations(&transaction)?, number::claims(&transaction)?);
+    Ok(Loaded { serial, zones, tokens, invitations, proofs, delegations, claims })
 }
 
 /// Each registration, in canonical order.

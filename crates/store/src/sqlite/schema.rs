@@ -15,7 +15,7 @@ pub(super) const BACKUP_ID: i32 = 0x544e_4442;
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Step `i` leads from schema `i` to `i + 1`.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     // Names are kept twice: as text for people with `sqlite3`, and as the key that sorts canonically. `serial` has one
     // row once the directory has started; its `probe` is written to learn whether the disk takes writes.
     "CREATE TABLE node (
@@ -123,6 +123,21 @@ const MIGRATIONS: [&str; 6] = [
          warnings    INTEGER NOT NULL DEFAULT 0,
          failure     TEXT,
          PRIMARY KEY (domain, key, method)
+     ) STRICT, WITHOUT ROWID;",
+    // Who may have which number. A range is a number, +15550101, or a block, +155502*.
+    "CREATE TABLE number_delegation (
+         range       TEXT NOT NULL PRIMARY KEY,
+         domain      TEXT NOT NULL,
+         from_domain TEXT,
+         created     INTEGER NOT NULL,
+         token       TEXT
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE number_claim (
+         id      TEXT NOT NULL PRIMARY KEY,
+         range   TEXT NOT NULL,
+         domain  TEXT NOT NULL,
+         created INTEGER NOT NULL,
+         token   TEXT NOT NULL
      ) STRICT, WITHOUT ROWID;",
 ];
 

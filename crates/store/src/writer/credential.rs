@@ -10,7 +10,8 @@ use crate::error::DirectoryError;
 use crate::invitation::{InvitationCode, InvitationInfo, MAX_INVITATIONS, NewInvitation};
 use crate::keep::Keep;
 use crate::token::{
-    self, MAX_OVERLAP, MAX_SELF_MADE, MAX_TOKENS, NewToken, Origin, Rights, Scope, TokenError, TokenInfo, TokenSecret,
+    self, MAX_OVERLAP, MAX_SELF_MADE, MAX_TOKENS, NewToken, Origin, Right, Rights, Scope, TokenError, TokenInfo,
+    TokenSecret,
 };
 
 /// Seconds that a token lives which a stranger made: a year.
@@ -323,7 +324,11 @@ impl<B: Backend + ?Sized> Writer<B> {
             return Err(TokenError::Limit("at most 10000 tokens: revoke those not needed"));
         }
         let secret = TokenSecret::random().map_err(no_chance)?;
-        let rights = if matches!(new.scope, Scope::Nodes(_)) { new.rights } else { Rights::ALL };
+        let rights = match new.scope {
+            Scope::Nodes(_) => new.rights,
+            Scope::Read if new.rights.contains(Right::Numbers) => Right::ALL.into_iter().collect(),
+            Scope::Read | Scope::Admin => Rights::ALL,
+        };
         let info = TokenInfo {
             id: token::random_id().map_err(no_chance)?,
             scope: new.scope,
@@ -369,10 +374,16 @@ impl<B: Backend + ?Sized> Writer<B> {
                 | Act::Deregister { .. }
                 | Act::ChangeState { .. }
                 | Act::ResetKey { .. }
+                | Act::Note { .. }
                 | Act::ServeZone(_)
                 | Act::DropZone(_)
                 | Act::KeepProof { .. }
                 | Act::DropProof(_) => {}
+                Act::ClaimNumber(_)
+                | Act::ApproveNumber { .. }
+                | Act::RejectNumber { .. }
+                | Act::DelegateNumber(_)
+                | Act::RevokeNumber { .. } => {}
             }
         }
         Ok(())

@@ -17,8 +17,13 @@ const MAX_MOVES: usize = 256;
 const MAX_LEASES_WRITTEN: usize = 2_048;
 
 impl Registered {
+    /// Whether only time keeps it from being served.
+    pub(crate) const fn lost_its_lease(&self) -> bool {
+        matches!(self.standing.state, NodeState::Stale | NodeState::Withdrawn)
+    }
+
     /// Of a tombstone nothing is left but the name and the key that it belongs to.
-    fn forget_signed(&mut self) {
+    pub(super) fn forget_signed(&mut self) {
         if let Some(identity) = &mut self.identity {
             identity.signed = Box::default();
         }

@@ -287,6 +287,11 @@ impl Client {
         checked(self.run(Request::delete(self.url(path)), "application/json", None, headers)?).map(drop)
     }
 
+    /// Removes what is there; the answer tells what that was.
+    pub(super) fn remove<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, ClientError> {
+        self.answer(self.run(Request::delete(self.url(path)), "application/json", None, &[])?)
+    }
+
     /// Every page of a list, one after the other: the values of `member`.
     pub(super) fn list<T: DeserializeOwned>(&self, path: &str, member: &str) -> Result<Vec<T>, ClientError> {
         self.list_at_most(path, member, usize::MAX)

@@ -17,6 +17,7 @@ mod life;
 mod migrate;
 mod node_key;
 mod nodes;
+mod numbers;
 mod output;
 mod problem;
 mod progress;
@@ -77,6 +78,7 @@ enum Command {
     Prove(prove::Prove),
     Register(register::Register),
     Nodes(nodes::Nodes),
+    Numbers(numbers::Numbers),
     Changes(changes::Changes),
     Audit(audit::Audit),
     Resolve(resolve::Resolve),
@@ -108,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Prove(command) => command.run(),
         Command::Register(command) => command.run(),
         Command::Nodes(command) => command.run(),
+        Command::Numbers(command) => command.run(),
         Command::Changes(command) => command.run(),
         Command::Audit(command) => command.run(),
         Command::Resolve(command) => command.run(),

@@ -1,5 +1,6 @@
 //! `tandem nodes`: what is registered.
 
+mod probes;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
@@ -10,7 +11,7 @@ use super::body::{Change, Lease, Records, Registration};
 use super::client::{self, ApiArgs, Client};
 use super::{Failure, output};
 
-/// List, show, renew, drain, suspend, remove and verify registered nodes, and reset their keys
+/// List, show, renew, drain, suspend, remove, probe and verify registered nodes, and reset their keys
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
@@ -20,6 +21,7 @@ Examples:
   tandem nodes drain debug.ostn.test --reason 'maintenance until noon'
   tandem nodes restore debug.ostn.test
   tandem nodes rm debug.ostn.test
+  tandem nodes probes debug.ostn.test
   tandem nodes verify debug.ostn.test")]
 pub(super) struct Nodes {
     #[command(subcommand)]
@@ -55,6 +57,7 @@ enum Action {
     #[command(after_help = "Examples:\n  tandem nodes reset-key debug.ostn.test --reason 'disk lost, asked by phone'")]
     ResetKey(Act),
     Rm(Rm),
+    Probes(probes::Probes),
     Verify(verify::Verify),
 }
 
@@ -143,6 +146,7 @@ impl Nodes {
             Action::Reject(act) => act.run("reject"),
             Action::ResetKey(act) => act.reset_key(),
             Action::Rm(rm) => rm.run(),
+            Action::Probes(probes) => probes.run(),
             Action::Verify(verify) => verify.run(),
         }
     }

@@ -5,6 +5,7 @@ mod access;
 mod lease;
 mod mail;
 mod policy;
+mod probe;
 mod problem;
 mod proof;
 mod spec;
@@ -16,10 +17,11 @@ use std::path::{Path, PathBuf};
 
 use tandem_api::{LimitConfig, RegistrationMode};
 use tandem_model::DomainName;
-use tandem_store::LeaseTimes;
+use tandem_store::{ClaimPolicy, LeaseTimes};
 
 pub use mail::MailConfig;
 pub use policy::PolicyConfig;
+pub use probe::ProbeConfig;
 pub use problem::{ConfigError, Problem};
 pub use proof::ProofConfig;
 pub use spec::Spec;
@@ -54,6 +56,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// How long registrations live.
     pub leases: LeaseTimes,
+    /// How nodes are looked at.
+    pub probes: ProbeConfig,
     /// Where changes are sent.
     pub webhooks: Vec<WebhookConfig>,
     /// Name servers for names outside our zones; empty: those of the system.
@@ -70,6 +74,8 @@ pub struct Config {
     pub proofs: ProofConfig,
     /// Seconds from the reset of a node's key until another may sign.
     pub key_reset_seconds: u32,
+    /// What nodes' tokens may add to their numbers.
+    pub number_claims: ClaimPolicy,
     /// Who may ask the API how often, and have how much.
     pub limits: LimitConfig,
 }
@@ -259,6 +265,7 @@ impl Default for Config {
                 connections_per_network: 128,
             },
             leases: LeaseTimes::default(),
+            probes: ProbeConfig::default(),
             webhooks: Vec::new(),
             name_servers: Vec::new(),
             metrics: None,
@@ -267,6 +274,7 @@ impl Default for Config {
             mail: None,
             proofs: ProofConfig::default(),
             key_reset_seconds: proof::DEFAULT_RESET_DELAY,
+            number_claims: ClaimPolicy::Approved,
             limits: LimitConfig::default(),
         }
     }
