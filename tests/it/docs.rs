@@ -209,6 +209,25 @@ const fn is_command_word(octet: u8) -> bool {
 
 /// Every key of the settings file, and every environment variable, is in docs/configuration.md.
 #[test]
+fn the_table_of_quirks_is_that_of_the_code() {
+    use tandem_model::lint::{Quirk, Severity};
+
+    let page = read("docs/quirks.md");
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.starts_with("| QUIRK-"))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    assert!(rows.iter().all(|row| row.len() == 6 && row.iter().all(|cell| !cell.is_empty())), "{rows:?}");
+    let told: Vec<(&str, &str)> = rows.iter().map(|row| (row[0], row[1])).collect();
+    let word = |quirk: Quirk| match quirk.severity() {
+        Severity::Refuse => "refuse",
+        Severity::Warn => "warn",
+    };
+    assert_eq!(told, Quirk::ALL.map(|quirk| (quirk.id(), word(quirk))));
+}
+
+#[test]
 fn every_setting_is_documented() {
     let folder = tempfile::tempdir().unwrap();
     let call = |args: &[&str]| run(Command::new(tandem()).args(args).current_dir(folder.path())).success();

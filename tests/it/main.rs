@@ -8,4 +8,5 @@ mod docs;
 mod metrics;
 mod peer;
 mod privacy;
+mod probe;
 mod requirements;

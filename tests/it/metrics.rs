@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn service() -> (tempfile::TempDir, Service) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tandem.toml");
-    std::fs::write(&file, "[metrics]\nlisten = \"127.0.0.1:0\"\n").unwrap();
+    std::fs::write(&file, "[metrics]\nlisten = \"127.0.0.1:0\"\n[probes]\nenabled = true\n").unwrap();
     let service = Setup::new().args(["--config", file.to_str().unwrap()]).start();
     (folder, service)
 }

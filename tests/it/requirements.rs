@@ -30,7 +30,7 @@ fn rows() -> Vec<Row> {
 
 /// The ids in `text`, also as parts of a test's name: `dns_t45` for `DNS-T45`.
 fn cited(text: &str) -> Vec<String> {
-    const KINDS: [&str; 5] = ["DNS", "PUB", "ENUM", "API", "LOC"];
+    const KINDS: [&str; 6] = ["DNS", "PUB", "ENUM", "API", "LOC", "CERT"];
     let mut found = Vec::new();
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'));
     for word in words.filter(|word| word.len() > 4) {

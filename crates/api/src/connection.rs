@@ -16,12 +16,14 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use crate::proof_rule::ClientChain;
 use crate::room::{Notice, Place, Work};
 use crate::source::Source;
 
@@ -52,10 +54,14 @@ pub(crate) async fn serve(
     }
     let socket = StallGuard::new(socket, STALL_LIMIT);
     let Some(tls) = tls else {
-        return serve_http(socket, source, router, place, draining).await;
+        return serve_http(socket, source, None, router, place, draining).await;
     };
     match timeout(HANDSHAKE_LIMIT, tls.accept(socket)).await {
-        Ok(Ok(stream)) => serve_http(stream, source, router, place, draining).await,
+        Ok(Ok(stream)) => {
+            let chain = stream.get_ref().1.peer_certificates();
+            let chain = chain.map(|chain| ClientChain(chain.iter().cloned().map(CertificateDer::into_owned).collect()));
+            serve_http(stream, source, chain, router, place, draining).await;
+        }
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
         Err(_) => tracing::debug!("TLS handshake too slow"),
     }
@@ -73,6 +79,7 @@ pub(crate) async fn unless_given(mut notice: Notice, serve: impl Future<Output =
 async fn serve_http<S>(
     stream: S,
     source: Source,
+    chain: Option<ClientChain>,
     router: Router,
     place: Arc<Place>,
     mut draining: watch::Receiver<bool>,
@@ -82,6 +89,9 @@ async fn serve_http<S>(
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(source);
+        if let Some(chain) = &chain {
+            request.extensions_mut().insert(chain.clone());
+        }
         let answer = Work::begin(&place).map(|work| (work, router.call(request)));
         async move {
             let (work, answer) = answer.ok_or(PlaceGiven)?;

@@ -4,7 +4,6 @@
 //! apart in the order that RFC 9110 13.2.1 demands, `v1` reads and writes bodies, `problem` is every refusal.
 //! docs/http-api.md says how it looks from outside.
 
-mod assignment;
 mod connection;
 mod feed;
 mod handler;
@@ -17,7 +16,9 @@ mod lines;
 mod openapi;
 mod page;
 mod precondition;
+mod probe;
 mod problem;
+mod proof_rule;
 mod quota;
 mod readiness;
 mod registration_mode;
@@ -37,6 +38,8 @@ mod zone_files;
 pub use host_check::{HostAnswer, HostCheck};
 pub use limit::LimitConfig;
 pub use openapi::text as openapi_text;
+pub use probe::{Look, NotNow, ProbeReport, Probes, SeenCertificate, TargetReport};
+pub use proof_rule::ProofRule;
 pub use readiness::{Check, Readiness};
 pub use registration_mode::RegistrationMode;
 pub use server::{ApiConfig, ApiServer, StartError};

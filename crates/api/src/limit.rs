@@ -36,6 +36,10 @@ pub struct LimitConfig {
     pub failures_per_minute: u32,
     /// Registrations an hour that one source network may ask for.
     pub registrations_per_hour: u32,
+    /// Looks an hour that may be asked for at the proof of one domain by one key.
+    pub looks_per_hour: u32,
+    /// Numbers a minute that one token may look up.
+    pub number_lookups_per_minute: u32,
     /// Source networks that are not limited.
     pub source_exempt: Vec<Network>,
     /// Nodes that may be registered at the names of one token for it to register another.
@@ -58,6 +62,8 @@ impl Default for LimitConfig {
             source_per_minute: 1200,
             failures_per_minute: 30,
             registrations_per_hour: 20,
+            looks_per_hour: 12,
+            number_lookups_per_minute: 60,
             source_exempt: EXEMPT.iter().filter_map(|text| Network::parse(text).ok()).collect(),
             nodes_per_token: 100,
             targets_per_token: 200,
@@ -85,6 +91,8 @@ enum Kind {
     Source,
     Failure,
     Registration,
+    Look,
+    Number,
 }
 
 /// Counts requests.
@@ -165,6 +173,24 @@ impl Limiter {
     /// 429.
     pub(crate) fn registration(&self, source: Option<Source>) -> Result<(), Problem> {
         self.of_source(Kind::Registration, source, self.config.registrations_per_hour, HOUR)
+    }
+
+    /// Counts a look at a domain that somebody asks for: each costs questions to other people's servers (API-31, API-66).
+    ///
+    /// # Errors
+    ///
+    /// 429.
+    pub(crate) fn look(&self, domain: &DomainName, key: &str) -> Result<(), Problem> {
+        self.count(Kind::Look, &(domain.as_wire(), key), self.config.looks_per_hour, HOUR)
+    }
+
+    /// Counts a look-up of a number: whoever may see numbers has no need to go through all of them.
+    ///
+    /// # Errors
+    ///
+    /// 429.
+    pub(crate) fn number(&self, token: &str) -> Result<(), Problem> {
+        self.count(Kind::Number, &token, self.config.number_lookups_per_minute, MINUTE)
     }
 
     fn of_source(&self, kind: Kind, source: Option<Source>, limit: u32, window: u32) -> Result<(), Problem> {

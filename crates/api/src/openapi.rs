@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::handler::{
-    audit, backup, change, health, import, invitation, key, life, member, node, registration, reload, token, zone,
+    audit, backup, change, health, import, invitation, key, life, member, node, number, probe, proof, registration,
+    reload, token, zone,
 };
 use crate::problem::{Kind, PROBLEM_JSON, ProblemBody, TYPE_PREFIX};
 
@@ -35,22 +36,26 @@ pub fn text() -> &'static str {
     ),
     paths(
         node::put, node::get, node::delete, node::records, node::list, import::import, key::document, key::reset,
+        probe::get, probe::post,
         life::renew, life::drain, life::suspend, life::compromised, life::restore, life::approve, life::reject, change::get, audit::list,
         member::list, member::get,
-        zone::list, zone::export, reload::reload, backup::get,
+        backup::get, number::list, number::get, number::claim, number::claims, number::approve, number::reject, number::delegate, number::revoke,
+        zone::list, zone::export, reload::reload,
         token::post,
         token::list, token::delete, token::rotate, invitation::post, invitation::list, invitation::delete,
-        invitation::redeem, registration::post, health::livez, health::readyz, health::openapi
+        invitation::redeem, registration::post, proof::post, proof::get, proof::check, proof::delete, proof::list, health::livez, health::readyz, health::openapi
     ),
     components(schemas(ProblemBody)),
     tags(
         (name = "nodes", description = "What is registered."),
+        (name = "numbers", description = "Who may have which number."),
         (name = "changes", description = "What happens, as it happens, and what happened."),
         (name = "zones", description = "What is served; for admins."),
         (name = "tokens", description = "Who may call; for admins, but for a token's own rotation."),
         (name = "invitations", description = "Codes that make a domain's first token."),
         (name = "registrations", description = "Tokens for whoever asks, where that is allowed."),
         (name = "operation", description = "Keeping a directory; for admins."),
+        (name = "proofs", description = "Showing that a domain in no zone served here is one's own."),
         (name = "health", description = "Open to everybody."),
     ),
 )]
@@ -68,6 +73,7 @@ fn problems(operation: &str) -> Vec<Kind> {
             Malformed,
             Unauthenticated,
             Forbidden,
+            DomainNotProved,
             QuotaExceeded,
             NotFound,
             NotAcceptable,
@@ -80,7 +86,20 @@ fn problems(operation: &str) -> Vec<Kind> {
             UnsupportedType,
             InvalidRequest,
         ],
-        "resetNodeKey" | "deleteNode" => &[
+        "resetNodeKey" => &[
+            Malformed,
+            Unauthenticated,
+            Forbidden,
+            NotFound,
+            NotAcceptable,
+            TooSlow,
+            Stale,
+            TooLarge,
+            UnsupportedType,
+            InvalidRequest,
+            PreconditionRequired,
+        ],
+        "deleteNode" => &[
             Malformed,
             Unauthenticated,
             Forbidden,
@@ -111,7 +130,24 @@ fn problems(operation: &str) -> Vec<Kind> {
             InvalidRequest,
             PreconditionRequired,
         ],
+        "getNodeProbes" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable],
+        "probeNode" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, WrongState],
         "listNodes" | "listMembers" | "backUp" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
+        "listNumbers" | "listNumberClaims" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
+        "getNumber" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable],
+        "revokeNumber" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, Conflict],
+        "claimNumber" | "delegateNumber" | "approveNumberClaim" | "rejectNumberClaim" => &[
+            Malformed,
+            Unauthenticated,
+            Forbidden,
+            NotFound,
+            NotAcceptable,
+            TooSlow,
+            Conflict,
+            TooLarge,
+            UnsupportedType,
+            InvalidRequest,
+        ],
         "importNodes" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooSlow, TooLarge, UnsupportedType],
         "listAudit" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "followChanges" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooOld],
@@ -163,6 +199,25 @@ fn problems(operation: &str) -> Vec<Kind> {
             KeyReused,
             InvalidRequest,
         ],
+        "createProof" => &[
+            Malformed,
+            Unauthenticated,
+            Forbidden,
+            RegistrationClosed,
+            DomainNotProved,
+            NotFound,
+            NotAcceptable,
+            TooSlow,
+            TooLarge,
+            UnsupportedType,
+            InvalidRequest,
+        ],
+        "getProof" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, InvalidRequest],
+        "checkProof" => {
+            &[Malformed, Unauthenticated, Forbidden, RegistrationClosed, NotFound, NotAcceptable, InvalidRequest]
+        }
+        "deleteProof" => &[Malformed, Unauthenticated, Forbidden, NotFound, InvalidRequest],
+        "listProofs" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "listTokens" | "listInvitations" | "listZones" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "deleteToken" | "deleteInvitation" => &[Malformed, Unauthenticated, Forbidden, NotFound],
         "reloadZones" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, InvalidRequest],
@@ -217,9 +272,22 @@ fn example(operation: &str, status: &str) -> Option<Value> {
         "actions": ["publish", "renew", "operate", "read"], "label": "debug node", "origin": "admin", "moderated": false,
         "created": "2026-01-31T12:00:00Z", "expires": "2027-01-31T12:00:00Z"
     });
+    let proof = json!({
+        "domain": "example.org", "key": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", "state": "pending", "challenges": [{
+            "method": "dns", "state": "pending", "token": "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA",
+            "token_until": "2026-02-07T12:00:00Z", "tries": 0, "record": {
+                "name": "_tandem.example.org", "value": "tandem-key=kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+                "line": "_tandem.example.org. 3600 IN TXT \"tandem-key=kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k\""
+            }
+        }]
+    });
     let invitation = json!({
         "id": "k7Qd0c2n4xZa", "domain": "example.org", "label": "example", "created": "2026-01-31T12:00:00Z",
         "expires": "2026-02-07T12:00:00Z"
+    });
+    let claim = json!({
+        "id": "k7Qd0c2n4xZa", "block": "+155502", "domain": "debug.ostn.test", "created": "2026-01-31T12:00:00Z",
+        "state": "pending"
     });
     Some(match (operation, status) {
         ("putNode", "200") => change("replaced"),
@@ -253,6 +321,22 @@ fn example(operation: &str, status: &str) -> Option<Value> {
             json!({"payload": "eyJkb2N1…", "protected": "eyJhbGci…", "signature": "W_KPhUBB…"})
         }
         ("resetNodeKey", "200") => reset,
+        ("getNodeProbes", "200") | ("probeNode", "202") => json!({
+            "domain": "debug.ostn.test", "enabled": true, "asked": true, "held": false,
+            "targets": [{
+                "host": "sip.debug.ostn.test", "port": 5061, "down": true, "demoted": true, "failures": 3,
+                "next": "2026-01-31T12:05:00Z",
+                "looks": [{
+                    "address": "203.0.113.7", "at": "2026-01-31T12:00:00Z", "result": "certificate-other-name",
+                    "rule": "CERT-20", "detail": "not authenticated: the certificate names other domains, not this one",
+                    "failures": 3,
+                    "certificate": {
+                        "identities": ["other.example"], "not_after": "2026-04-30T00:00:00Z", "sha256": "5a".repeat(32)
+                    }
+                }]
+            }],
+            "keys": []
+        }),
         ("listNodes", "200") => json!({"nodes": [registration]}),
         ("importNodes", "200") => json!({
             "dry_run": false, "lines": 4, "complete": true, "created": 2, "replaced": 0, "unchanged": 1,
@@ -275,6 +359,22 @@ fn example(operation: &str, status: &str) -> Option<Value> {
             "id": 12, "time": "2026-01-31T12:00:00Z", "kind": "change-state", "subject": "debug.ostn.test",
             "by": "k7Qd0c2n", "old_state": "active", "state": "suspended", "reason": "calls everybody at night"
         }]}),
+        ("listNumbers", "200") => json!({"numbers": [
+            {"block": "+155502", "domain": "debug.ostn.test", "delegated": true, "node": "debug.ostn.test"}
+        ]}),
+        ("getNumber", "200") => json!({
+            "e164": "+15550201",
+            "delegation": {"block": "+155502", "domain": "debug.ostn.test", "created": "2026-01-31T12:00:00Z"},
+            "published": {"block": "+155502", "node": "debug.ostn.test"}
+        }),
+        ("listNumberClaims", "200") => json!({"claims": [claim]}),
+        ("claimNumber", "201") | ("rejectNumberClaim", "200") => claim,
+        ("approveNumberClaim" | "delegateNumber", "200") => json!({
+            "block": "+155502", "domain": "debug.ostn.test", "created": "2026-01-31T12:00:00Z"
+        }),
+        ("revokeNumber", "200") => json!({
+            "block": "+155502", "domain": "debug.ostn.test", "nodes": ["debug.ostn.test"]
+        }),
         ("listZones", "200") => json!({"zones": [{"apex": "ostn.test", "serial": 12}]}),
         ("reloadZones", "200") => json!({
             "zones": [{"apex": "ostn.test", "change": "changed", "added": 2, "removed": 1, "serial": 13}], "served": 4
@@ -292,6 +392,8 @@ fn example(operation: &str, status: &str) -> Option<Value> {
             made["code"] = json!("tandem_invite_3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
             made
         }
+        ("createProof", "200" | "202") | ("checkProof", "202") | ("getProof", "200") => proof,
+        ("listProofs", "200") => json!({"proofs": [proof]}),
         ("listInvitations", "200") => json!({"invitations": [invitation]}),
         ("listTokens", "200") => json!({"tokens": [token]}),
         ("livez", "200") => json!({"status": "live"}),

@@ -135,6 +135,10 @@ pub(crate) struct Fault {
     /// The place in the body as a JSON Pointer in a URI fragment; `#/domain` is the domain in the path.
     #[schema(example = "#/targets/0/port")]
     pub pointer: String,
+    /// The rule behind it, when known software is the reason: docs/quirks.md.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = String, example = "QUIRK-01")]
+    pub rule: Option<&'static str>,
 }
 
 /// What a refused request gets (RFC 9457).

@@ -18,7 +18,8 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::handler::{
-    audit, backup, change, health, import, invitation, key, life, member, node, registration, reload, token, zone,
+    audit, backup, change, health, import, invitation, key, life, member, node, number, probe, proof, registration,
+    reload, token, zone,
 };
 use crate::leftover::Leftover;
 use crate::problem::{Kind, Problem};
@@ -40,6 +41,7 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
         .route("/v1/nodes/{domain}/records", get(node::records))
         .route("/v1/nodes/{domain}/document", get(key::document))
         .route("/v1/nodes/{domain}/reset-key", post(key::reset))
+        .route("/v1/nodes/{domain}/probes", get(probe::get).post(probe::post))
         .route("/v1/nodes/{domain}/renew", post(life::renew))
         .route("/v1/nodes/{domain}/drain", post(life::drain))
         .route("/v1/nodes/{domain}/suspend", post(life::suspend))
@@ -47,6 +49,13 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
         .route("/v1/nodes/{domain}/restore", post(life::restore))
         .route("/v1/nodes/{domain}/approve", post(life::approve))
         .route("/v1/nodes/{domain}/reject", post(life::reject))
+        .route("/v1/numbers", get(number::list))
+        .route("/v1/numbers/{e164}", get(number::get))
+        .route("/v1/numbers/claims", post(number::claim).get(number::claims))
+        .route("/v1/numbers/claims/{id}/approve", post(number::approve))
+        .route("/v1/numbers/claims/{id}/reject", post(number::reject))
+        .route("/v1/numbers/delegations", post(number::delegate))
+        .route("/v1/numbers/delegations/{range}", delete(number::revoke))
         .route("/v1/changes", get(change::get))
         .route("/v1/members", get(member::list))
         .route("/v1/members/{domain}", get(member::get))
@@ -63,6 +72,9 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
         .route("/v1/invitations/redeem", post(invitation::redeem))
         .route("/v1/invitations/{id}", delete(invitation::delete))
         .route("/v1/registrations", post(registration::post))
+        .route("/v1/proofs", post(proof::post).get(proof::list))
+        .route("/v1/proofs/{domain}/{key}", get(proof::get).delete(proof::delete))
+        .route("/v1/proofs/{domain}/{key}/check", post(proof::check))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/openapi.json", get(health::openapi))

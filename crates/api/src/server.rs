@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use tandem_model::DomainName;
+use tandem_probe::{Possession, Trust};
 use tandem_store::Directory;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -22,6 +23,8 @@ use crate::connection::{self, drained};
 use crate::feed::Feed;
 use crate::host_check::HostCheck;
 use crate::limit::LimitConfig;
+use crate::probe::Probes;
+use crate::proof_rule::ProofRule;
 use crate::readiness::Readiness;
 use crate::registration_mode::RegistrationMode;
 use crate::room::Room;
@@ -58,6 +61,8 @@ pub struct ApiConfig {
     pub public_url: Option<String>,
     /// The master files, to be read again on demand.
     pub zone_files: Option<Arc<dyn ZoneFiles>>,
+    /// What looks at nodes, if anything does.
+    pub probes: Option<Arc<dyn Probes>>,
     /// Most connections at a time. Three quarters of them may follow the changes: others must get through.
     pub connections: usize,
     /// Most of them from one client network (IPv4 /24, IPv6 /48).
@@ -66,6 +71,10 @@ pub struct ApiConfig {
     pub limits: LimitConfig,
     /// Who may have a token without an admin.
     pub registration: RegistrationMode,
+    /// Who has to prove foreign domains.
+    pub proofs: ProofRule,
+    /// Asks clients for certificates, which need not have any, and judges them by these authorities (API-65).
+    pub client_trust: Option<Trust>,
 }
 
 impl ApiConfig {
@@ -79,10 +88,13 @@ impl ApiConfig {
             data_dir: data_dir.into(),
             public_url: None,
             zone_files: None,
+            probes: None,
             connections: MAX_CONNECTIONS,
             connections_per_network: MAX_PER_NETWORK,
             limits: LimitConfig::default(),
             registration: RegistrationMode::Closed,
+            proofs: ProofRule::default(),
+            client_trust: None,
         }
     }
 }
@@ -130,7 +142,7 @@ impl ApiServer {
     ) -> Result<Self, StartError> {
         let room = Room::new(config.connections, config.connections_per_network);
         let listeners = config.connections / 4 * 3;
-        let ApiConfig { listen, certificate, names, data_dir, public_url, zone_files, .. } = config;
+        let ApiConfig { listen, certificate, names, data_dir, public_url, zone_files, probes, .. } = config;
         let files = match certificate {
             Some(files) => Some(files),
             // API-6: tokens never cross a network in clear.
@@ -139,7 +151,7 @@ impl ApiServer {
         };
         let certificate = files.map(Certificate::load).transpose()?;
         let tls = match &certificate {
-            Some(certificate) => Some(connection::acceptor(certificate.server_config()?)),
+            Some(certificate) => Some(connection::acceptor(certificate.server_config(config.client_trust.is_some())?)),
             None => None,
         };
         let bind = |source| StartError::Bind { address: listen, source };
@@ -158,10 +170,13 @@ impl ApiServer {
             readiness: readiness.clone(),
             hosts: host_check,
             zone_files,
+            probes,
             own_url,
             public_url,
             limits: config.limits,
             registration: config.registration,
+            proofs: config.proofs,
+            possession: config.client_trust.map(Possession::new),
         }));
         let accepting = tokio::spawn(accept(listener, tls, router(&api), room, signal));
         Ok(Self { local_addr, certificate, readiness, draining, accepting, feed, feeding })

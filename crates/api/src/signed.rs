@@ -36,14 +36,19 @@ fn text(key: Thumbprint) -> Box<str> {
 }
 
 fn refused(error: &VerifyError) -> Problem {
+    Problem::invalid(vec![Fault { detail: with_causes(error), pointer: "#".into(), rule: None }])
+}
+
+/// An error and its causes in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut detail = error.to_string();
-    let mut next = std::error::Error::source(error);
+    let mut next = error.source();
     while let Some(cause) = next {
         detail.push_str(": ");
         detail.push_str(&cause.to_string());
         next = cause.source();
     }
-    Problem::invalid(vec![Fault { detail, pointer: "#".into() }])
+    detail
 }
 
 impl From<KeyError> for Problem {

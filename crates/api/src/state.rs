@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
+use tandem_probe::Possession;
 use tandem_store::Directory;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
@@ -12,6 +13,8 @@ use crate::feed::Feed;
 use crate::host_check::{BoundedCheck, HostCheck};
 use crate::idempotency::Running;
 use crate::limit::{LimitConfig, Limiter};
+use crate::probe::Probes;
+use crate::proof_rule::ProofRule;
 use crate::quota::Growing;
 use crate::readiness::Readiness;
 use crate::registration_mode::RegistrationMode;
@@ -34,6 +37,8 @@ pub(crate) struct Parts {
     pub(crate) hosts: Box<dyn HostCheck>,
     /// The master files, to be read again.
     pub(crate) zone_files: Option<Arc<dyn ZoneFiles>>,
+    /// What looks at nodes, if anything does.
+    pub(crate) probes: Option<Arc<dyn Probes>>,
     /// The URL of the listener.
     pub(crate) own_url: String,
     /// The URL that callers use, when it is configured.
@@ -42,6 +47,10 @@ pub(crate) struct Parts {
     pub(crate) limits: LimitConfig,
     /// Who may have a token without an admin.
     pub(crate) registration: RegistrationMode,
+    /// Who has to prove foreign domains.
+    pub(crate) proofs: ProofRule,
+    /// Judges client certificates, if they are asked for.
+    pub(crate) possession: Option<Possession>,
 }
 
 /// The API's state.
@@ -59,12 +68,18 @@ pub(crate) struct Api {
     pub(crate) exports: Arc<Semaphore>,
     /// The master files, to be read again.
     pub(crate) zone_files: Option<Arc<dyn ZoneFiles>>,
+    /// What looks at nodes, if anything does.
+    pub(crate) probes: Option<Arc<dyn Probes>>,
     /// Held by the one reload that runs.
     pub(crate) reloading: Mutex<()>,
     /// Who may ask how often.
     pub(crate) limits: Limiter,
     /// Who may have a token without an admin.
     pub(crate) registration: RegistrationMode,
+    /// Who has to prove foreign domains.
+    pub(crate) proofs: ProofRule,
+    /// Judges client certificates, if they are asked for.
+    pub(crate) possession: Option<Possession>,
     /// Idempotency keys whose requests are being answered.
     pub(crate) running: Running,
     /// Held by publications that take more of their token's share.
@@ -84,7 +99,7 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { directory, feed, readiness, hosts, zone_files, own_url, public_url, limits, registration } = parts;
+        let Parts { directory, feed, readiness, hosts, zone_files, probes, own_url, public_url, limits, .. } = parts;
         Self {
             directory,
             feed,
@@ -92,9 +107,12 @@ impl Api {
             hosts: BoundedCheck::new(hosts),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             zone_files,
+            probes,
             reloading: Mutex::new(()),
             limits: Limiter::new(limits),
-            registration,
+            registration: parts.registration,
+            proofs: parts.proofs,
+            possession: parts.possession,
             running: Running::default(),
             growing: Growing::default(),
             importing: Mutex::new(()),

@@ -15,6 +15,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tandem_model::DomainName;
+use tandem_probe::AnyClientCertificate;
 
 /// Days that a certificate of our own making is good for: nobody is there to renew it, and clients pin it.
 const SELF_SIGNED_DAYS: i64 = 3650;
@@ -91,12 +92,18 @@ impl Certificate {
 
     /// TLS 1.2 and 1.3 (CERT-60, CERT-61) with this certificate. The provider's suites are ECDHE with AEAD only
     /// (CERT-63); no early data (CERT-67).
-    pub(crate) fn server_config(self: &Arc<Self>) -> Result<ServerConfig, CertificateError> {
+    ///
+    /// With `asks_clients` for their certificates; a client without one is nobody in particular (CERT-23).
+    pub(crate) fn server_config(self: &Arc<Self>, asks_clients: bool) -> Result<ServerConfig, CertificateError> {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|error| CertificateError::Make(Box::new(error)))?;
         let resolver: Arc<dyn ResolvesServerCert> = Arc::<Self>::clone(self);
-        let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+        let builder = match asks_clients {
+            true => builder.with_client_cert_verifier(AnyClientCertificate::new()),
+            false => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
@@ -212,7 +219,7 @@ mod tests {
         let first = fs::read(&files.chain).unwrap();
         self_signed(dir.path(), &address(), &names).unwrap();
         assert_eq!(fs::read(&files.chain).unwrap(), first, "a second start keeps it");
-        Certificate::load(files).unwrap().server_config().unwrap();
+        Certificate::load(files).unwrap().server_config(false).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left");
     }
 

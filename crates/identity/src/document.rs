@@ -44,7 +44,7 @@ impl SignedDocument {
         if self.serial > MAX_SERIAL {
             return Err(SignError::Serial);
         }
-        let text = jws::sign(&CanonicalJson::write(&self.to_value()?), key);
+        let text = jws::sign(&CanonicalJson::write(&self.to_value()?), jws::DOCUMENT, key);
         if text.len() > MAX_JWS { Err(SignError::TooLong) } else { Ok(text) }
     }
 
@@ -57,7 +57,7 @@ impl SignedDocument {
     ///
     /// [`VerifyError::Jws`] for the signature, [`VerifyError::Payload`] and [`VerifyError::Member`] for what it covers.
     pub fn verify(text: &[u8]) -> Result<UntrustedDocument, VerifyError> {
-        let signed = jws::verify(text).map_err(VerifyError::Jws)?;
+        let signed = jws::verify(text, jws::DOCUMENT).map_err(VerifyError::Jws)?;
         let value = Value::read(&signed.payload).map_err(VerifyError::Payload)?;
         // One document has one text, so that two directories keep and compare the same octets.
         if CanonicalJson::write(&value).as_str().as_bytes() != signed.payload {

@@ -17,7 +17,9 @@ pub const MAX_JWS: usize = MAX_TEXT;
 /// The one algorithm (RFC 8037 3.1); with an Ed25519 key it is Ed25519.
 const ALGORITHM: &str = "EdDSA";
 /// What is signed (RFC 7515 4.1.9): the same key's signature over anything else never passes for a document.
-const TYPE: &str = "tandem-document+json";
+pub(crate) const DOCUMENT: &str = "tandem-document+json";
+/// The type of a claim on a token, which is not to be kept.
+pub(crate) const CLAIM: &str = "tandem-claim+json";
 
 /// What a good signature covers, and the key that made it.
 #[derive(Debug)]
@@ -27,14 +29,14 @@ pub(crate) struct Signed {
 }
 
 /// Signs `payload`: the text of a flattened JWS (RFC 7515 7.2.2), canonical itself.
-pub(crate) fn sign(payload: &CanonicalJson, key: &NodeKey) -> String {
+pub(crate) fn sign(payload: &CanonicalJson, kind: &str, key: &NodeKey) -> String {
     let public = key.public_key();
     let jwk = [("crv", Value::text("Ed25519")), ("kty", Value::text("OKP")), ("x", Value::text(public.x()))];
     let header = CanonicalJson::write(&Value::object([
         ("alg", Value::text(ALGORITHM)),
         ("jwk", Value::object(jwk)),
         ("kid", Value::text(public.thumbprint().to_string())),
-        ("typ", Value::text(TYPE)),
+        ("typ", Value::text(kind)),
     ]));
     let (protected, payload) = (base64url().encode(header.as_str()), base64url().encode(payload.as_str()));
     // RFC 7515 5.1 step 5.
@@ -52,7 +54,7 @@ pub(crate) fn sign(payload: &CanonicalJson, key: &NodeKey) -> String {
 /// # Errors
 ///
 /// [`InvalidJws`] says what is wrong.
-pub(crate) fn verify(text: &[u8]) -> Result<Signed, InvalidJws> {
+pub(crate) fn verify(text: &[u8], kind: &'static str) -> Result<Signed, InvalidJws> {
     if text.len() > MAX_JWS {
         return Err(InvalidJws::Json(CanonicalError::TooLong));
     }
@@ -64,7 +66,7 @@ pub(crate) fn verify(text: &[u8]) -> Result<Signed, InvalidJws> {
     // `header`, which nobody signs, and the `signatures` of the general form too.
     nothing_left(&members)?;
     let decode = |member, text: &str| base64url().decode(text).map_err(|_| InvalidJws::NoBase64(member));
-    let key = header(&decode("protected", &protected)?)?;
+    let key = header(&decode("protected", &protected)?, kind)?;
     let signature = decode("signature", &signature)?;
     if !key.has_signed(format!("{protected}.{payload}").as_bytes(), &signature) {
         return Err(InvalidJws::Signature);
@@ -73,7 +75,7 @@ pub(crate) fn verify(text: &[u8]) -> Result<Signed, InvalidJws> {
 }
 
 /// Reads the protected header: the key, if everything else is as it must be.
-fn header(text: &[u8]) -> Result<PublicKey, InvalidJws> {
+fn header(text: &[u8], kind: &'static str) -> Result<PublicKey, InvalidJws> {
     let value = Value::read(text).map_err(InvalidJws::Header)?;
     let mut members = value.into_members().ok_or(InvalidJws::Header(CanonicalError::NoObject))?;
     let algorithm = take_text(&mut members, "alg")?;
@@ -84,8 +86,8 @@ fn header(text: &[u8]) -> Result<PublicKey, InvalidJws> {
     if let Some(&member) = ["crit", "b64"].iter().find(|&&member| members.contains_key(member)) {
         return Err(InvalidJws::Extension(member));
     }
-    if take_text(&mut members, "typ")? != TYPE {
-        return Err(InvalidJws::Type);
+    if take_text(&mut members, "typ")? != kind {
+        return Err(InvalidJws::Type(kind));
     }
     let jwk = members.remove("jwk").ok_or(InvalidJws::Missing("jwk"))?;
     let mut jwk = jwk.into_members().ok_or(InvalidJws::Key)?;
@@ -146,8 +148,8 @@ pub enum InvalidJws {
     #[error("the header has {0:?}: extensions are not taken")]
     Extension(&'static str),
     /// A signature over something that is no document of ours.
-    #[error("the header's \"typ\" is not {TYPE:?}: this signs something else")]
-    Type,
+    #[error("the header's \"typ\" is not {0:?}: this signs something else")]
+    Type(&'static str),
     /// The key is of another kind, or has members that it must not have.
     #[error("the \"jwk\" is no Ed25519 public key with \"crv\", \"kty\" and \"x\" alone (RFC 8037 2)")]
     Key,

@@ -30,6 +30,7 @@
 
 mod canonical;
 mod challenge;
+mod claim;
 mod document;
 mod jws;
 mod key;
@@ -38,6 +39,7 @@ mod public;
 
 pub use canonical::{CanonicalError, CanonicalJson, MAX_NESTING, MAX_TEXT};
 pub use challenge::{ChallengeToken, InvalidToken, KeyAuthorization};
+pub use claim::{Claim, ClaimError, MAX_CLAIM_TERM, UncheckedClaim};
 pub use document::{
     CLOCK_SKEW, MAX_SERIAL, MAX_VALIDITY, SignError, SignedDocument, UntrustedDocument, VerifiedDocument, VerifyError,
 };

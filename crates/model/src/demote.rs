@@ -32,6 +32,7 @@ pub fn demoted(node: &Node, is_down: impl Fn(usize) -> bool) -> Node {
         sources: node.sources.clone(),
         contact: node.contact.clone(),
         lease_seconds: node.lease_seconds,
+        probe: node.probe,
     };
     Node::new(parts).expect("only priorities differ from those of a node")
 }

@@ -22,8 +22,8 @@ use std::collections::HashSet;
 pub use client::{
     Client, Families, MAX_UDP_REQUEST, Mode, PATH_MTU_MARGIN, Reach, Request, RequestSize, SentBy, is_public,
 };
-pub use outcome::{LocateError, Located, NextHop, Reason, Refusal};
-pub use question::{Answer, Data, Failure, Found, Kind, Question, Reply};
+pub use outcome::{HopDnssec, LocateError, Located, NextHop, Rank, Reason, Refusal};
+pub use question::{Answer, Data, Dnssec, Failure, Found, Kind, Question, Reply, TlsaData};
 pub use service::Service;
 
 pub use crate::select::Order;
@@ -115,8 +115,14 @@ impl<D: FnMut(u32) -> u32> Locate<D> {
 
     /// Takes the reply to one question. What was not asked, or was answered before, changes nothing.
     pub fn answer(&mut self, question: &Question, reply: Reply) -> Step {
+        self.answer_with(question, reply, Dnssec::Indeterminate)
+    }
+
+    /// As [`answer`](Self::answer), with what a trusted validator says of the reply. The additional section of a secure
+    /// reply is not taken: no signature check covers it.
+    pub fn answer_with(&mut self, question: &Question, reply: Reply, dnssec: Dnssec) -> Step {
         if self.asked.contains(question) {
-            self.facts.learn(question, reply);
+            self.facts.learn(question, reply, dnssec);
         }
         self.step()
     }

@@ -6,7 +6,9 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use crate::found::{Found, Probe};
 use crate::name::DomainName;
+pub use crate::network::{InvalidNetwork, Network};
 use crate::number::{E164Number, NumberBlock};
 use crate::uri::{Host, SipUri};
 
@@ -46,6 +48,10 @@ pub struct Node {
     pub contact: Option<Box<str>>,
     /// The lease asked for, in seconds; within [`LEASE_RANGE`].
     pub lease_seconds: Option<u32>,
+    /// How the node wants to be looked at; `None`: not at all.
+    pub probe: Option<Probe>,
+    /// What was found by looking; the directory's, never the node's own word.
+    pub found: Found,
 }
 
 /// One host and port that serves the domain: one SRV record.
@@ -104,70 +110,6 @@ impl KeyHolder {
             Self::Authority => 2,
         }
     }
-}
-
-/// An address prefix, `192.0.2.0/24`; host bits are zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Network {
-    address: IpAddr,
-    prefix_len: u8,
-}
-
-impl Network {
-    /// Reads `192.0.2.0/24`, `2001:db8::/32`, or one address.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidNetwork`] when the text is none, or has bits set behind the prefix.
-    pub fn parse(text: &str) -> Result<Self, InvalidNetwork> {
-        let (address, len) = text.split_once('/').map_or((text, None), |(a, l)| (a, Some(l)));
-        let address: IpAddr = address.parse().map_err(|_| InvalidNetwork::Syntax)?;
-        let (bits, width) = match address {
-            IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96, 32),
-            IpAddr::V6(v6) => (u128::from(v6), 128),
-        };
-        let prefix_len = match len {
-            None => width,
-            Some(len) => len.parse().ok().filter(|len| *len <= width).ok_or(InvalidNetwork::Length)?,
-        };
-        let host_bits = if prefix_len == 128 { 0 } else { u128::MAX >> prefix_len };
-        if bits & host_bits != 0 {
-            return Err(InvalidNetwork::HostBits);
-        }
-        Ok(Self { address, prefix_len })
-    }
-
-    /// Whether `address` is in it. An IPv4 address in IPv6 form counts as IPv4.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let differ = match (self.address, address.to_canonical()) {
-            (IpAddr::V4(ours), IpAddr::V4(theirs)) => u128::from(ours.to_bits() ^ theirs.to_bits()) << 96,
-            (IpAddr::V6(ours), IpAddr::V6(theirs)) => ours.to_bits() ^ theirs.to_bits(),
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
-        };
-        // A prefix of nothing holds all; a shift by all 128 bits is none.
-        self.prefix_len == 0 || differ >> (128 - u32::from(self.prefix_len)) == 0
-    }
-}
-
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix_len)
-    }
-}
-
-/// Why a text is no [`Network`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidNetwork {
-    /// Not an address, or not `address/length`.
-    #[error("a network is written as 192.0.2.0/24 or 2001:db8::/32")]
-    Syntax,
-    /// The length is no number, or longer than the address.
-    #[error("the prefix length must be 0 to 32 for IPv4, 0 to 128 for IPv6")]
-    Length,
-    /// `192.0.2.1/24`.
-    #[error("the address has bits set behind the prefix length")]
-    HostBits,
 }
 
 impl Node {
@@ -245,6 +187,8 @@ impl Node {
             sources: parts.sources,
             contact: parts.contact,
             lease_seconds: parts.lease_seconds,
+            probe: parts.probe,
+            found: Found::default(),
         })
     }
 
@@ -280,6 +224,8 @@ pub struct NodeParts {
     pub contact: Option<Box<str>>,
     /// See [`Node::lease_seconds`].
     pub lease_seconds: Option<u32>,
+    /// See [`Node::probe`].
+    pub probe: Option<Probe>,
 }
 
 impl NodeParts {
@@ -295,6 +241,7 @@ impl NodeParts {
             sources: Vec::new(),
             contact: None,
             lease_seconds: None,
+            probe: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::name::{DomainName, InvalidName};
+use crate::node::NumberClaim;
 
 /// Most digits of an E.164 number (ENUM-5).
 pub const MAX_DIGITS: usize = 15;
@@ -146,6 +147,107 @@ impl NumberBlock {
     }
 }
 
+/// One number or one block, whatever it maps to: what is held, claimed and handed on.
+///
+/// In order of digits, what is shorter before what it begins, a number before the block at the same digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NumberRange {
+    digits: Digits,
+    block: bool,
+}
+
+impl NumberRange {
+    /// The number with these digits, or with `block` all longer ones that begin with them.
+    #[must_use]
+    pub const fn new(digits: Digits, block: bool) -> Self {
+        Self { digits, block }
+    }
+
+    /// The number's digits, or those that the block's numbers begin with.
+    #[must_use]
+    pub const fn digits(&self) -> &Digits {
+        &self.digits
+    }
+
+    /// Whether it is a block.
+    #[must_use]
+    pub const fn is_block(&self) -> bool {
+        self.block
+    }
+
+    /// Whether all of `other` lies in it. A block has itself in it, and not the number at its own digits (ENUM-80).
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        *self == *other || (self.block && self.is_around(other))
+    }
+
+    /// Whether it is a block, and `other` lies in it and is not the same.
+    #[must_use]
+    pub fn is_around(&self, other: &Self) -> bool {
+        let longer = other.digits.len > self.digits.len;
+        self.block && longer && other.digits.starts_with(&self.digits)
+    }
+
+    /// It and every block around it, the longest first: at most 15.
+    pub fn and_around(self) -> impl Iterator<Item = Self> {
+        let cut = move |len: u8| {
+            let mut digits = self.digits;
+            digits.len = len;
+            digits.digits[usize::from(len)..].fill(0);
+            Self { digits, block: true }
+        };
+        std::iter::once(self).chain((1..self.digits.len).rev().map(cut))
+    }
+}
+
+impl From<E164Number> for NumberRange {
+    fn from(number: E164Number) -> Self {
+        Self::new(number.0, false)
+    }
+}
+
+impl From<NumberBlock> for NumberRange {
+    fn from(block: NumberBlock) -> Self {
+        Self::new(block.0, true)
+    }
+}
+
+impl NumberClaim {
+    /// Which number or block it is, whatever that maps to.
+    #[must_use]
+    pub fn range(&self) -> NumberRange {
+        match self {
+            Self::Number { number, .. } => (*number).into(),
+            Self::Block(block) => (*block).into(),
+        }
+    }
+}
+
+/// A number as `+15550101`, a block as `+155502*`.
+impl fmt::Display for NumberRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "+{}{}", self.digits, if self.block { "*" } else { "" })
+    }
+}
+
+impl fmt::Debug for NumberRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Reads what [`NumberRange`] prints; separators between digits are dropped as in numbers.
+impl FromStr for NumberRange {
+    type Err = InvalidNumber;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNumber> {
+        match text.strip_suffix('*') {
+            Some(digits) => parse_digits(digits).map(|digits| Self::new(digits, true)),
+            None => parse_digits(text).map(|digits| Self::new(digits, false)),
+        }
+    }
+}
+
 fn parse_digits(text: &str) -> Result<Digits, InvalidNumber> {
     let rest = text.strip_prefix('+').ok_or(InvalidNumber::NoPlus)?;
     let mut values = Vec::with_capacity(MAX_DIGITS);
@@ -219,5 +321,33 @@ mod tests {
         assert!(!block.contains(&E164Number::parse("+15550100").unwrap()));
         assert!(block.overlaps(&NumberBlock::parse("+1555").unwrap()));
         assert!(!block.overlaps(&NumberBlock::parse("+155501").unwrap()));
+    }
+
+    #[test]
+    fn ranges() {
+        let range = |text: &str| text.parse::<NumberRange>().unwrap();
+        for (outer, inner, contains) in [
+            ("+155502*", "+155502*", true),
+            ("+155502*", "+15550200", true),
+            ("+155502*", "+1555020*", true),
+            ("+155502*", "+155502", false),
+            ("+155502*", "+1555*", false),
+            ("+155502*", "+155503*", false),
+            ("+155502", "+155502", true),
+            ("+155502", "+155502*", false),
+            ("+155502", "+15550200", false),
+        ] {
+            assert_eq!(range(outer).contains(&range(inner)), contains, "ENUM-80: {outer} {inner}");
+        }
+        let around: Vec<_> = range("+1555").and_around().map(|range| range.to_string()).collect();
+        assert_eq!(around, ["+1555", "+155*", "+15*", "+1*"]);
+        let around: Vec<_> = range("+15*").and_around().map(|range| range.to_string()).collect();
+        assert_eq!(around, ["+15*", "+1*"]);
+        let mut sorted = ["+2", "+15551", "+1555*", "+15550", "+1555", "+155500"].map(range);
+        sorted.sort();
+        assert_eq!(sorted.map(|range| range.to_string()), ["+1555", "+1555*", "+15550", "+155500", "+15551", "+2"]);
+        assert_eq!("*".parse::<NumberRange>(), Err(InvalidNumber::NoPlus));
+        assert_eq!("+*".parse::<NumberRange>(), Err(InvalidNumber::NoDigits));
+        assert_eq!("+1**".parse::<NumberRange>(), Err(InvalidNumber::NotADigit));
     }
 }

@@ -112,7 +112,7 @@ fn is_small(node: &Node, places: &Places<'_>) -> bool {
 }
 
 /// The NAPTR that maps a claim's numbers to a URI at `domain` (RFC 6116 3.4; ENUM-71 to ENUM-75): terminal, in the
-/// present syntax (ENUM-72, ENUM-73); below a block's wildcard it sees the whole number (ENUM-83).
+/// present syntax (ENUM-72, ENUM-73), never to a `tel:` URI (ENUM-74); below a block's wildcard it sees the whole number (ENUM-83).
 #[must_use]
 pub fn number_naptr(domain: &DomainName, claim: &NumberClaim) -> Naptr {
     let regexp = match claim {
@@ -275,6 +275,7 @@ mod tests {
     use super::*;
     use crate::node::{KeyHolder, KeyPin, NodeParts};
     use crate::number::{E164Number, NumberBlock};
+    use crate::uri::SipUri;
     use std::num::NonZeroU16;
 
     fn name(text: &str) -> DomainName {
@@ -327,6 +328,49 @@ mod tests {
                 r#"*.2.0.5.5.5.1.e164.ostn.test. 60 IN NAPTR 100 10 "u" "E2U+sip" "!^(.*)$!sip:\\1@debug.ostel.me!" ."#.into(),
             ]
         );
+    }
+
+    /// RFC 6116 5.1, what a publisher keeps: ENUM-70, ENUM-71, ENUM-72, ENUM-73, ENUM-74, ENUM-75, ENUM-76, ENUM-83.
+    #[test]
+    fn enum_70_to_76() {
+        let number = |uri: Option<&str>| NumberClaim::Number {
+            number: E164Number::parse("+441632960083").unwrap(),
+            uri: uri.map(|text| SipUri::parse(text).unwrap()),
+        };
+        let block = NumberClaim::Block(NumberBlock::parse("+4420").unwrap());
+        for claim in
+            [number(None), number(Some("sip:a.b_c@debug.ostel.me")), number(Some("sips:x@debug.ostel.me")), block]
+        {
+            let record = number_naptr(&name("debug.ostel.me"), &claim);
+            assert_eq!((record.order, record.preference), (100, 10), "ENUM-70: {claim:?}");
+            let text = &record.regexp;
+            let delimiters = text.matches('!').count();
+            assert!(text.is_ascii() && text.starts_with("!^") && delimiters == 3, "ENUM-71, ENUM-T16: {text}");
+            assert_eq!((&*record.flags, &record.replacement), ("u", &None), "ENUM-72: terminal, no replacement");
+            assert_eq!(&*record.services, "E2U+sip", "ENUM-73");
+            let uri = text.rsplit('!').nth(1).unwrap();
+            assert!(uri.starts_with("sip:") || uri.starts_with("sips:"), "ENUM-74: no `tel:` is published: {uri}");
+            assert!(uri.ends_with("@debug.ostel.me"), "ENUM-75: at the node's own domain: {uri}");
+            assert!(!text.ends_with("!i") && !text.contains('|'), "ENUM-60, ENUM-61: {text}");
+            // ENUM-83, ENUM-59: the whole number, plus included, whatever its length.
+            let ere = text.split('!').nth(1).unwrap();
+            assert!(["^.*$", "^(.*)$"].contains(&ere), "{ere}");
+            assert_eq!(ere.contains('('), uri.contains(r"\1"), "ENUM-55: a group for each that is named");
+        }
+        let mut parts = NodeParts::new(name("a.test"), vec![target("sip.a.test", &["192.0.2.1"])]);
+        let user = "u".repeat(238);
+        parts.numbers = vec![number(Some(&format!("sip:{user}@a.test")))];
+        let places =
+            Places { number_zone: Some(&name("e164.test")), peers_zone: None, policy_zone: None, own_zone: true };
+        let fits = |parts: NodeParts| records(&Node::new(parts).unwrap(), &places).map(|records| records.len());
+        // `!^.*$!` is 6 octets, `sip:` 4, `@a.test` 7, the last `!` 1: 238 octets of user make 256.
+        assert!(matches!(fits(parts.clone()), Err(RecordSetError::LongRegexp { size: 256, .. })), "ENUM-76");
+        parts.numbers = vec![number(Some(&format!("sip:{}@a.test", &user[1..])))];
+        assert_eq!(fits(parts.clone()), Ok(4), "ENUM-76, ENUM-75: one record a number");
+        for odd in ["sip:a@b.test", "sip:a@a.test:5061", "sip:a@a.test;transport=udp", "sip:a!b@a.test"] {
+            parts.numbers = vec![number(Some(odd))];
+            assert!(Node::new(parts.clone()).is_err(), "ENUM-75: {odd}");
+        }
     }
 
     #[test]
@@ -390,7 +434,7 @@ mod tests {
                 let digits = format!("+{}{}", index + 1, "5".repeat(digits - 1));
                 let number = E164Number::parse(&digits).unwrap();
                 let uri = (*user > 0).then(|| format!("sip:{}@{domain}", "u".repeat(*user)));
-                let uri = uri.and_then(|uri| crate::uri::SipUri::parse(&uri).ok());
+                let uri = uri.and_then(|uri| SipUri::parse(&uri).ok());
                 parts.numbers.push(NumberClaim::Number { number, uri });
             }
             parts.numbers.push(NumberClaim::Block(NumberBlock::parse("+999").unwrap()));

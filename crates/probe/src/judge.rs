@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::ParsedCertificate;
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tandem_model::DomainName;
 use tandem_model::node::{KeyHolder, KeyPin};
@@ -34,6 +34,46 @@ impl Trust {
 
     fn with_roots(roots: RootCertStore) -> Self {
         Self { roots: Arc::new(roots), provider: Arc::new(aws_lc_rs::default_provider()) }
+    }
+
+    /// Whether the chain, leaf first, leads to one of `anchors` (`None`: to one of our authorities), holds at `now`, and may
+    /// be used in that role (CERT-1). Names are not looked at: [`Leaf::names`] does that.
+    ///
+    /// # Errors
+    ///
+    /// [`Distrust::Chain`] says what is wrong with it.
+    pub fn leads_to(
+        &self,
+        chain: &[CertificateDer<'_>],
+        anchors: Option<&[CertificateDer<'_>]>,
+        role: Role,
+        now: UnixTime,
+    ) -> Result<(), Distrust> {
+        let (end, rest) = chain.split_first().ok_or_else(|| Distrust::Chain("no certificate".into()))?;
+        let rest = &rest[..rest.len().min(MAX_CHAIN - 1)];
+        let roots = anchors.map_or_else(
+            || Arc::clone(&self.roots),
+            |anchors| {
+                let mut roots = RootCertStore::empty();
+                for anchor in anchors {
+                    // One that cannot be an anchor signs nothing; the chain then fails below.
+                    let _ = roots.add(anchor.clone().into_owned());
+                }
+                Arc::new(roots)
+            },
+        );
+        let as_server = self.chain(&roots, end, rest, now);
+        match role {
+            Role::Either if as_server.is_err() && !roots.is_empty() => {
+                let untrusted = |error: String| Distrust::Chain(error.into());
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&self.provider))
+                    .build()
+                    .map_err(|error| untrusted(error.to_string()))?;
+                verifier.verify_client_cert(end, rest, now).map_err(|error| untrusted(error.to_string()))?;
+                Ok(())
+            }
+            Role::Server | Role::Either => as_server,
+        }
     }
 
     pub(crate) const fn provider(&self) -> &Arc<CryptoProvider> {
@@ -116,6 +156,15 @@ impl Trust {
     pub(crate) fn roots(&self) -> &RootCertStore {
         &self.roots
     }
+}
+
+/// What a certificate is shown as; its extended key usage has to allow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A server's.
+    Server,
+    /// A server's or a client's: of a peer that calls us. Public authorities do not give out clients' any more (CERT-31).
+    Either,
 }
 
 /// What a leaf says, and whether that is to be believed.

@@ -54,6 +54,15 @@ pub fn spki_digest(der: &[u8]) -> Result<[u8; 32], UnreadableCertificate> {
     Ok(spki_sha256(&parse(der)?))
 }
 
+/// A certificate's public key, SubjectPublicKeyInfo in DER: what selector 1 of TLSA means (RFC 6698 2.1.2).
+///
+/// # Errors
+///
+/// [`UnreadableCertificate`].
+pub fn spki(der: &[u8]) -> Result<Vec<u8>, UnreadableCertificate> {
+    Ok(parse(der)?.public_key().raw.to_vec())
+}
+
 pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, UnreadableCertificate> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),

@@ -75,7 +75,7 @@ async fn kamailio_is_alive() {
     };
     let domain = DomainName::parse("a.test").unwrap();
     let keys = [KeyPin { holder: KeyHolder::Node, sha256: spki_digest(&ours).unwrap() }];
-    let target = ProbeTarget { domain: &domain, addresses: &[address], keys: &keys };
+    let target = ProbeTarget { domain: &domain, addresses: &[address], keys: &keys, options: true };
     let begin = Instant::now();
     let sound = loop {
         match prober(None).probe(target, UnixTime::now()).await {
@@ -89,12 +89,12 @@ async fn kamailio_is_alive() {
         }
     };
     let Sound { leaf, trusted, life } = sound;
-    assert_eq!((trusted, life), (Trusted::NodeKey, Life::Alive { code: 200 }));
+    assert_eq!((trusted, life), (Trusted::NodeKey, Some(Life::Alive { code: 200 })));
     assert_eq!(leaf.identities, ["a.test".into()]);
     // The same server, for a domain that it is not, and without the key that it published.
     let other = DomainName::parse("b.test").unwrap();
     for domain in [&domain, &other] {
-        let target = ProbeTarget { domain, addresses: &[address], keys: &[] };
+        let target = ProbeTarget { domain, addresses: &[address], keys: &[], options: true };
         let result = prober(None).probe(target, UnixTime::now()).await;
         assert!(matches!(result, Err(ProbeError::Distrust { reason: Distrust::Chain(_), .. })), "{result:?}");
     }

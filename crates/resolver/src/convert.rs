@@ -5,8 +5,11 @@ use hickory_resolver::proto::ProtoError;
 use hickory_resolver::proto::op::{DnsResponse, Message, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType, rdata};
 use tandem_model::DomainName;
-use tandem_model::locate::{Answer, Data, Failure, Found, Kind, Question, Reply};
+use tandem_model::locate::{Answer, Data, Dnssec, Failure, Found, Kind, Question, Reply, TlsaData};
 use tandem_model::record::{Naptr, Srv};
+
+/// RRSIG's type number (RFC 4034 3).
+const RRSIG: u16 = 46;
 
 /// The question as a query; the name is absolute, so no search list can touch it.
 pub(crate) fn query(question: &Question) -> Result<Query, ProtoError> {
@@ -21,6 +24,17 @@ const fn record_type(kind: Kind) -> RecordType {
         Kind::Srv => RecordType::SRV,
         Kind::A => RecordType::A,
         Kind::Aaaa => RecordType::AAAA,
+        Kind::Tlsa => RecordType::TLSA,
+    }
+}
+
+/// What a server whose validation we trust says of its answer: the AD bit (RFC 4035 3.2.3). The library keeps no such bit
+/// of a negative answer or a failure.
+pub(crate) fn dnssec(result: &Result<DnsResponse, NetError>) -> Dnssec {
+    match result {
+        Ok(response) if response.authentic_data => Dnssec::Secure,
+        Ok(_) => Dnssec::Insecure,
+        Err(_) => Dnssec::Indeterminate,
     }
 }
 
@@ -40,13 +54,15 @@ fn records(response: &DnsResponse) -> Reply {
         ResponseCode::NXDomain => true,
         _ => return Reply::Failed(Failure::ServerFailure),
     };
+    // Signatures come along where DNSSEC is asked for: they are no answer.
+    let is_signature = |record: &&Record| u16::from(record.record_type()) == RRSIG;
     let records: Vec<_> = message.answers.iter().filter_map(found).collect();
     if !records.is_empty() {
         // With NXDOMAIN these are aliases to a name that does not exist (RFC 6604 3): the machine asks for that name.
         return Reply::Records(Answer { records, additional: message.additionals.iter().filter_map(found).collect() });
     }
     // LOC-39: an answer that we cannot hold is not "no records".
-    if !message.answers.is_empty() {
+    if !message.answers.iter().all(|record| is_signature(&record)) {
         return Reply::Failed(Failure::Unreadable);
     }
     let ttl = response.negative_ttl().map_or(0, sane_ttl);
@@ -85,6 +101,12 @@ fn found(record: &Record) -> Option<Found> {
         // An alias to a name that we cannot hold is left out, and what led to it then ends nowhere: unreadable.
         RData::CNAME(target) => Data::Cname(name(&target.0)?),
         RData::SRV(srv) => srv_data(srv),
+        RData::TLSA(tlsa) => Data::Tlsa(TlsaData {
+            usage: tlsa.cert_usage.into(),
+            selector: tlsa.selector.into(),
+            matching: tlsa.matching.into(),
+            data: tlsa.cert_data.as_slice().into(),
+        }),
         RData::NAPTR(naptr) => naptr_data(naptr).map_or(Data::Unusable(Kind::Naptr), Data::Naptr),
         _ => return None,
     };

@@ -9,7 +9,7 @@
 //! use tandem_resolver::{NameServers, Outcome, Resolver, Settings};
 //!
 //! let resolver = Resolver::new(Settings { servers: NameServers::System, ..Settings::default() })?;
-//! match resolver.locate(&"sip:alice@debug.ostel.me".parse()?).await.outcome {
+//! match &resolver.resolve(&"alice@debug.ostel.me".parse()?).await.resolution.outcome {
 //!     Outcome::Found(hops) => println!("first {} as {:?}", hops[0].address, hops[0].tls_name),
 //!     other => println!("no way there: {other:?}"),
 //! }
@@ -17,16 +17,31 @@
 //! # }
 //! ```
 
+mod answers;
+mod bounded;
 mod convert;
 mod host;
+mod members;
+mod order;
 mod resolution;
 mod resolver;
+mod results;
 mod settings;
+mod sips;
+mod targets;
 mod upstream;
+mod verify;
 
 pub use host::HostAnswer;
-pub use resolution::{Outcome, Resolution};
-pub use resolver::Resolver;
+pub use members::{Member, MemberState, Members};
+pub use resolution::{Outcome, Resolution, Resolved};
+pub use resolver::{CacheUsage, Resolver};
 pub use settings::{
-    MAX_PARALLEL, MAX_SERVERS, NameServers, QUESTION_TIMEOUT, Settings, SettingsError, TOTAL_TIMEOUT, local_families,
+    CacheSettings, DnssecTrust, MAX_PARALLEL, MAX_SERVERS, NameServers, Numbers, Own, QUESTION_TIMEOUT, Settings,
+    SettingsError, TOTAL_TIMEOUT, local_families,
+};
+pub use targets::{MAX_RETRY_AFTER, Report};
+pub use verify::{
+    CONNECT_TIMEOUT, ConnectError, Connected, Connector, HANDSHAKE_TIMEOUT, Inbound, InboundBy, NotVerified, Untrusted,
+    VerifiedBy,
 };

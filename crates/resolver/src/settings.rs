@@ -3,7 +3,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use tandem_model::DomainName;
 use tandem_model::locate::{Client, Families};
+use tandem_model::numbering::Wanted;
 
 /// Longest wait for one question, retransmissions and a second try over TCP included.
 pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -28,6 +30,17 @@ pub struct Settings {
     pub total_timeout: Duration,
     /// Most questions under way at once, 1 to [`MAX_PARALLEL`].
     pub max_parallel: usize,
+    /// What is kept, and how long.
+    pub cache: CacheSettings,
+    /// Whether SRV questions go out together with the NAPTR question. A cold call then costs two round trips at most,
+    /// and one where the name server sends the chain along, for one question more.
+    pub ask_ahead: bool,
+    /// Whose word on DNSSEC counts.
+    pub dnssec: DnssecTrust,
+    /// The element that this resolver works for: calls to it are no calls to forward.
+    pub own: Own,
+    /// Where telephone numbers are looked up.
+    pub numbers: Numbers,
 }
 
 impl Default for Settings {
@@ -38,6 +51,11 @@ impl Default for Settings {
             question_timeout: QUESTION_TIMEOUT,
             total_timeout: TOTAL_TIMEOUT,
             max_parallel: MAX_PARALLEL,
+            cache: CacheSettings::default(),
+            ask_ahead: true,
+            dnssec: DnssecTrust::default(),
+            own: Own::default(),
+            numbers: Numbers::default(),
         }
     }
 }
@@ -58,6 +76,73 @@ pub enum NameServers {
     FirstThen(Vec<SocketAddr>, Vec<SocketAddr>),
 }
 
+/// What is kept, and how long. There are two caches, of whole results and of answers; the limits hold for each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// Most entries; 0 keeps nothing.
+    pub max_entries: usize,
+    /// Most octets, counted roughly.
+    pub max_octets: usize,
+    /// Longest life of an answer with records, in seconds.
+    pub max_ttl: u32,
+    /// Longest life of a negative answer, in seconds (RFC 2308 5): who joins must not be missed for long.
+    pub max_negative_ttl: u32,
+    /// How long after its end a result still serves while name servers fail (RFC 8767). `None`: not at all.
+    pub serve_stale: Option<Duration>,
+    /// Whether a result that is used often is asked for again shortly before it ends.
+    pub prefetch: bool,
+}
+
+impl CacheSettings {
+    /// Keeps nothing: every call asks.
+    #[must_use]
+    pub fn off() -> Self {
+        Self { max_entries: 0, ..Self::default() }
+    }
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self {
+            max_entries: 16_384,
+            max_octets: 32 << 20,
+            max_ttl: 86_400,
+            max_negative_ttl: 300,
+            serve_stale: None,
+            prefetch: true,
+        }
+    }
+}
+
+/// Whose word on DNSSEC counts (CERT-57).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DnssecTrust {
+    /// Nobody's: every answer is indeterminate, and DANE never applies.
+    #[default]
+    Nobody,
+    /// The AD bit of validating name servers on this very machine: a list of name servers counts if all of them have
+    /// loopback addresses. Such a server must validate; that it does is the operator's promise.
+    Loopback,
+}
+
+/// Names and addresses of the element itself. A call that leads to them would come back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Own {
+    /// Domains that it answers for.
+    pub domains: Vec<DomainName>,
+    /// Addresses and ports at which it listens.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Where telephone numbers are looked up (RFC 6116).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Numbers {
+    /// ENUM trees in the order in which to try them: private ones first, `e164.arpa` only where it is meant (ENUM-8).
+    pub suffixes: Vec<DomainName>,
+    /// The services that the caller can go on with.
+    pub wanted: Wanted,
+}
+
 /// Settings that cannot work.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -65,6 +150,9 @@ pub enum SettingsError {
     /// The list of name servers is empty: name one, or use the system's.
     #[error("no name server is given: name at least one, or use the system's")]
     NoServers,
+    /// The AD bit is to count, but no list of name servers is all on this machine.
+    #[error("DNSSEC status is believed from name servers on loopback alone: name one such that validates")]
+    NotLoopback,
     /// The system's settings cannot be read: repair `/etc/resolv.conf`, or name servers here.
     #[error("cannot read the system's name servers from /etc/resolv.conf: repair it, or name servers in the settings")]
     System(#[source] std::io::Error),

@@ -10,12 +10,13 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
 use hickory_resolver::proto::op::{DnsRequestOptions, Query};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig, system_conf};
-use tandem_model::locate::{Failure, Question, Reply};
+use tandem_model::locate::{Dnssec, Failure, Question, Reply};
 use tokio::sync::Semaphore;
 use tracing::debug;
 
+use crate::answers::Told;
 use crate::convert;
-use crate::settings::{MAX_PARALLEL, MAX_SERVERS, NameServers, Settings, SettingsError};
+use crate::settings::{DnssecTrust, MAX_PARALLEL, MAX_SERVERS, NameServers, Settings, SettingsError};
 
 /// What UDP may carry towards us without fragments (RFC 9715 3.2, DNS flag day 2020).
 const EDNS_PAYLOAD: u16 = 1232;
@@ -39,6 +40,8 @@ struct Group {
     all: Pool,
     /// Each alone, if there are several: one that is ill must not speak for the others.
     each: Vec<Pool>,
+    /// Their AD bit counts (CERT-57).
+    trusted: bool,
 }
 
 impl Upstream {
@@ -54,52 +57,64 @@ impl Upstream {
             NameServers::FirstThen(servers, others) => vec![named(servers)?, named(others)?],
         };
         let options = options(settings.question_timeout, parallel);
-        let groups = groups.into_iter().map(|servers| Group::new(servers, &options)).collect::<Result<_, NetError>>();
-        let groups = groups.map_err(|error| SettingsError::System(std::io::Error::other(error)))?;
+        let trust = settings.dnssec;
+        let groups = groups.into_iter().map(|servers| Group::new(servers, &options, trust));
+        let groups: Vec<Group> = groups
+            .collect::<Result<_, NetError>>()
+            .map_err(|error| SettingsError::System(std::io::Error::other(error)))?;
+        if trust != DnssecTrust::Nobody && !groups.iter().any(|group| group.trusted) {
+            return Err(SettingsError::NotLoopback);
+        }
         Ok(Self { groups, question_timeout: settings.question_timeout, slots: Semaphore::new(parallel) })
     }
 
     /// Puts one question. Each exchange takes at most the question timeout; the caller's own limit bounds them all, and
     /// the wait for a free slot.
-    pub(crate) async fn ask(&self, question: &Question) -> Reply {
-        let Ok(query) = convert::query(question) else { return Reply::Failed(Failure::Unreadable) };
-        let Ok(_slot) = self.slots.acquire().await else { return Reply::Failed(Failure::Unreachable) };
-        let mut reply = Reply::Failed(Failure::Unreachable);
+    pub(crate) async fn ask(&self, question: &Question) -> Told {
+        let failed = |failure| (Reply::Failed(failure), Dnssec::Indeterminate);
+        let Ok(query) = convert::query(question) else { return failed(Failure::Unreadable) };
+        let Ok(_slot) = self.slots.acquire().await else { return failed(Failure::Unreachable) };
+        let (mut reply, mut dnssec) = failed(Failure::Unreachable);
         for (group, servers) in self.groups.iter().enumerate() {
-            reply = self.exchange(&servers.all, &query).await;
+            (reply, dnssec) = self.exchange(&servers.all, &query, servers.trusted).await;
             for server in &servers.each {
                 if !is_no_help(&reply) {
                     break;
                 }
-                reply = self.exchange(server, &query).await;
+                (reply, dnssec) = self.exchange(server, &query, servers.trusted).await;
             }
             debug!(%question, group, outcome = outcome(&reply), "asked");
             if !matches!(reply, Reply::Failed(Failure::Refused | Failure::Referral)) {
                 break;
             }
         }
-        reply
+        (reply, dnssec)
     }
 
-    async fn exchange(&self, servers: &Pool, query: &Query) -> Reply {
+    async fn exchange(&self, servers: &Pool, query: &Query, trusted: bool) -> Told {
         let mut request = DnsRequestOptions::default();
         request.use_edns = true;
         request.edns_payload_len = EDNS_PAYLOAD;
         request.recursion_desired = true;
+        request.edns_set_dnssec_ok = trusted;
         let answer = servers.lookup(query.clone(), request).first_answer();
         match tokio::time::timeout(self.question_timeout, answer).await {
-            Ok(result) => convert::reply(result),
-            Err(_) => Reply::Failed(Failure::Timeout),
+            Ok(result) => {
+                let dnssec = if trusted { convert::dnssec(&result) } else { Dnssec::Indeterminate };
+                (convert::reply(result), dnssec)
+            }
+            Err(_) => (Reply::Failed(Failure::Timeout), Dnssec::Indeterminate),
         }
     }
 }
 
 impl Group {
-    fn new(mut servers: Vec<NameServerConfig>, options: &ResolverOpts) -> Result<Self, NetError> {
+    fn new(mut servers: Vec<NameServerConfig>, options: &ResolverOpts, trust: DnssecTrust) -> Result<Self, NetError> {
         servers.truncate(MAX_SERVERS);
+        let trusted = trust == DnssecTrust::Loopback && servers.iter().all(|server| server.ip.is_loopback());
         let each = if servers.len() > 1 { servers.clone() } else { Vec::new() };
         let each = each.into_iter().map(|server| pool(vec![server], options)).collect::<Result<_, _>>()?;
-        Ok(Self { all: pool(servers, options)?, each })
+        Ok(Self { all: pool(servers, options)?, each, trusted })
     }
 }
 

@@ -13,7 +13,9 @@ use tandem_dns::{Config, DnsServer};
 use tandem_model::locate::{NextHop, Service};
 use tandem_model::node::NodeParts;
 use tandem_model::{DomainName, Node, Serial, SipUri, Target};
-use tandem_resolver::{HostAnswer, NameServers, Outcome, Resolution, Resolver, Settings as ResolverSettings};
+use tandem_resolver::{
+    CacheSettings, HostAnswer, NameServers, Outcome, Resolution, Resolver, Settings as ResolverSettings,
+};
 use tandem_zone::live::Live;
 use tandem_zone::master::StaticZone;
 use tandem_zone::zones::{Change, Settings, Zones};
@@ -54,7 +56,13 @@ impl Directory {
         config.udp_threads = NonZeroUsize::new(1);
         let server = DnsServer::start(&config, &live).unwrap();
         let servers = NameServers::Only(server.local_addrs().to_vec());
-        let resolver = Resolver::new(ResolverSettings { servers, ..ResolverSettings::default() }).unwrap();
+        let resolver = Resolver::new(ResolverSettings {
+            servers,
+            cache: CacheSettings::off(),
+            ask_ahead: false,
+            ..ResolverSettings::default()
+        })
+        .unwrap();
         Self { live, server, resolver, serial: 1 }
     }
 
@@ -64,7 +72,7 @@ impl Directory {
         self.live.publish(zones.with(&[Change::Put(Box::new(node))], Serial::new(self.serial)));
     }
 
-    async fn locate(&self, text: &str) -> Resolution {
+    async fn locate(&self, text: &str) -> Arc<Resolution> {
         self.resolver.locate(&uri(text)).await
     }
 

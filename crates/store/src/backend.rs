@@ -7,12 +7,14 @@ use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 
-use tandem_model::{DomainName, Node, Serial};
+use tandem_model::{DomainName, Node, NumberRange, Serial};
 
 use crate::directory::Registered;
 use crate::document::DocumentError;
 use crate::error::BackupError;
 use crate::invitation::InvitationInfo;
+use crate::number::{Delegation, PendingClaim};
+use crate::proof::{Proof, ProofEvent, ProofId};
 use crate::sqlite::backup::Manifest;
 use crate::state::{NodeState, shown};
 use crate::token::TokenInfo;
@@ -148,6 +150,12 @@ pub struct Loaded {
     pub tokens: Vec<StoredToken>,
     /// The open invitations, expired ones included.
     pub invitations: Vec<StoredInvitation>,
+    /// The proofs of domains, and attempts at them.
+    pub proofs: Vec<Proof>,
+    /// The numbers and blocks that are delegated.
+    pub delegations: Vec<Delegation>,
+    /// The claims of numbers that wait.
+    pub claims: Vec<PendingClaim>,
 }
 
 /// What is remembered of a zone: whether its master file changed, and its serial.
@@ -296,6 +304,17 @@ pub enum Act {
     ResetKey {
         /// What is kept from now on.
         now: Registered,
+        /// Why, if somebody said.
+        reason: Option<Box<str>>,
+    },
+    /// Keeps what was found by looking at a node; what the node said stays.
+    Note {
+        /// The node as it was.
+        before: Node,
+        /// What is kept from now on.
+        now: Registered,
+        /// What was found.
+        reason: Box<str>,
     },
     /// Keeps a zone's state: its records changed, or it is new.
     ServeZone(ZoneState),
@@ -313,6 +332,40 @@ pub enum Act {
     DropInvitation(String),
     /// Forgets an invitation that made its token; the next step keeps that.
     RedeemInvitation(String),
+    /// Keeps a proof of a domain.
+    KeepProof {
+        /// What is kept from now on.
+        proof: Proof,
+        /// What happened to it.
+        event: ProofEvent,
+    },
+    /// Forgets a proof.
+    DropProof(ProofId),
+    /// Keeps a claim of a number.
+    ClaimNumber(PendingClaim),
+    /// Forgets a claim, and keeps the delegation that it asked for.
+    ApproveNumber {
+        /// The claim.
+        claim: PendingClaim,
+        /// What it led to.
+        delegation: Delegation,
+    },
+    /// Forgets a claim, refused or withdrawn.
+    RejectNumber {
+        /// The claim.
+        claim: PendingClaim,
+        /// The number, and why if somebody said.
+        said: Box<str>,
+    },
+    /// Keeps a delegation of a number or block.
+    DelegateNumber(Delegation),
+    /// Forgets a delegation, if there is one; the next steps take what stood on it out of registrations.
+    RevokeNumber {
+        /// What is taken away.
+        range: NumberRange,
+        /// From whom.
+        domain: DomainName,
+    },
 }
 
 /// What the journal says about one step.
@@ -389,6 +442,8 @@ pub enum JournalKind {
     ChangeState,
     /// An admin has asked that another key may follow a node's key.
     ResetKey,
+    /// A look at a node's targets changed how it is shown.
+    Probe,
     /// A zone is new, or its master file changed.
     ServeZone,
     /// A zone is no longer served.
@@ -405,6 +460,30 @@ pub enum JournalKind {
     DropInvitation,
     /// An invitation made its token.
     RedeemInvitation,
+    /// Somebody began to prove a domain.
+    ProofBegun,
+    /// The proof of a domain was seen.
+    ProofValid,
+    /// It was not seen, often enough.
+    ProofInvalid,
+    /// It ends soon, and was not seen again.
+    ProofLapsing,
+    /// Its time is over.
+    ProofExpired,
+    /// An admin took it back.
+    ProofRevoked,
+    /// It is forgotten.
+    DropProof,
+    /// A domain asked for a number or block.
+    ClaimNumber,
+    /// A claim became a delegation.
+    ApproveNumber,
+    /// A claim was refused or withdrawn.
+    RejectNumber,
+    /// A number or block was delegated.
+    DelegateNumber,
+    /// A number or block was taken away.
+    RevokeNumber,
 }
 
 impl Act {
@@ -416,6 +495,7 @@ impl Act {
             Self::Deregister { .. } => JournalKind::Deregister,
             Self::ChangeState { .. } => JournalKind::ChangeState,
             Self::ResetKey { .. } => JournalKind::ResetKey,
+            Self::Note { .. } => JournalKind::Probe,
             Self::ServeZone(_) => JournalKind::ServeZone,
             Self::DropZone(_) => JournalKind::DropZone,
             Self::IssueToken(_) => JournalKind::IssueToken,
@@ -424,6 +504,20 @@ impl Act {
             Self::Invite(_) => JournalKind::Invite,
             Self::DropInvitation(_) => JournalKind::DropInvitation,
             Self::RedeemInvitation(_) => JournalKind::RedeemInvitation,
+            Self::KeepProof { event, .. } => match event {
+                ProofEvent::Begun => JournalKind::ProofBegun,
+                ProofEvent::Seen => JournalKind::ProofValid,
+                ProofEvent::Failed => JournalKind::ProofInvalid,
+                ProofEvent::Lapsing => JournalKind::ProofLapsing,
+                ProofEvent::Expired => JournalKind::ProofExpired,
+                ProofEvent::Revoked => JournalKind::ProofRevoked,
+            },
+            Self::DropProof(_) => JournalKind::DropProof,
+            Self::ClaimNumber(_) => JournalKind::ClaimNumber,
+            Self::ApproveNumber { .. } => JournalKind::ApproveNumber,
+            Self::RejectNumber { .. } => JournalKind::RejectNumber,
+            Self::DelegateNumber(_) => JournalKind::DelegateNumber,
+            Self::RevokeNumber { .. } => JournalKind::RevokeNumber,
         }
     }
 
@@ -431,26 +525,60 @@ impl Act {
     #[must_use]
     pub fn subject(&self) -> String {
         match self {
-            Self::Register { now, .. } | Self::ChangeState { now, .. } | Self::ResetKey { now } => {
-                now.node.domain().to_string()
-            }
+            Self::Register { now, .. }
+            | Self::ChangeState { now, .. }
+            | Self::ResetKey { now, .. }
+            | Self::Note { now, .. } => now.node.domain().to_string(),
             Self::Deregister { before, .. } => before.domain().to_string(),
             Self::ServeZone(state) => state.apex.to_string(),
             Self::DropZone(apex) => apex.to_string(),
             Self::IssueToken(token) | Self::RotateToken(token) => token.info.id.clone(),
             Self::Invite(invitation) => invitation.info.id.clone(),
             Self::DropToken(id) | Self::DropInvitation(id) | Self::RedeemInvitation(id) => id.clone(),
+            Self::KeepProof { proof, .. } => proof.id.domain.to_string(),
+            Self::DropProof(id) => id.domain.to_string(),
+            Self::ClaimNumber(claim) | Self::RejectNumber { claim, .. } => claim.domain.to_string(),
+            Self::ApproveNumber { delegation, .. } | Self::DelegateNumber(delegation) => delegation.domain.to_string(),
+            Self::RevokeNumber { domain, .. } => domain.to_string(),
         }
+    }
+
+    /// Which number or block it is about, as the journal says it; `None` for what is about something else.
+    #[must_use]
+    pub fn number(&self) -> Option<Box<str>> {
+        let range = match self {
+            Self::RejectNumber { said, .. } => return Some(said.clone()),
+            Self::ClaimNumber(claim) => claim.range,
+            Self::ApproveNumber { delegation, .. } | Self::DelegateNumber(delegation) => delegation.range,
+            Self::RevokeNumber { range, .. } => *range,
+            Self::Register { .. }
+            | Self::Deregister { .. }
+            | Self::ChangeState { .. }
+            | Self::ResetKey { .. }
+            | Self::ServeZone(_)
+            | Self::DropZone(_)
+            | Self::IssueToken(_)
+            | Self::RotateToken(_)
+            | Self::DropToken(_)
+            | Self::Invite(_)
+            | Self::DropInvitation(_)
+            | Self::RedeemInvitation(_)
+            | Self::KeepProof { .. }
+            | Self::DropProof(_)
+            | Self::Note { .. } => return None,
+        };
+        Some(range.to_string().into())
     }
 }
 
 impl JournalKind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 25] = [
         Self::Register,
         Self::Deregister,
         Self::ChangeState,
         Self::ResetKey,
+        Self::Probe,
         Self::ServeZone,
         Self::DropZone,
         Self::IssueToken,
@@ -459,6 +587,18 @@ impl JournalKind {
         Self::Invite,
         Self::DropInvitation,
         Self::RedeemInvitation,
+        Self::ProofBegun,
+        Self::ProofValid,
+        Self::ProofInvalid,
+        Self::ProofLapsing,
+        Self::ProofExpired,
+        Self::ProofRevoked,
+        Self::DropProof,
+        Self::ClaimNumber,
+        Self::ApproveNumber,
+        Self::RejectNumber,
+        Self::DelegateNumber,
+        Self::RevokeNumber,
     ];
 
     /// As it is kept.
@@ -469,6 +609,7 @@ impl JournalKind {
             Self::Deregister => "deregister",
             Self::ChangeState => "change-state",
             Self::ResetKey => "reset-key",
+            Self::Probe => "probe",
             Self::ServeZone => "serve-zone",
             Self::DropZone => "drop-zone",
             Self::IssueToken => "issue-token",
@@ -477,6 +618,18 @@ impl JournalKind {
             Self::Invite => "invite",
             Self::DropInvitation => "drop-invitation",
             Self::RedeemInvitation => "redeem-invitation",
+            Self::ProofBegun => "proof-begun",
+            Self::ProofValid => "proof-valid",
+            Self::ProofInvalid => "proof-invalid",
+            Self::ProofLapsing => "proof-lapsing",
+            Self::ProofExpired => "proof-expired",
+            Self::ProofRevoked => "proof-revoked",
+            Self::DropProof => "drop-proof",
+            Self::ClaimNumber => "claim-number",
+            Self::ApproveNumber => "approve-number",
+            Self::RejectNumber => "reject-number",
+            Self::DelegateNumber => "delegate-number",
+            Self::RevokeNumber => "revoke-number",
         }
     }
 }

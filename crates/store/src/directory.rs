@@ -5,6 +5,9 @@
 
 mod credential;
 mod life;
+mod look;
+mod number;
+mod proof;
 
 use std::fs::File;
 use std::path::Path;
@@ -16,7 +19,7 @@ use std::time::Duration;
 use tandem_model::{DomainName, Node, Record, Serial};
 use tandem_zone::master::StaticZone;
 use tandem_zone::{Conflict, ConflictKind, Live, Part, Settings, Zones};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::admin_token;
@@ -29,13 +32,16 @@ use crate::import::{ImportNode, ImportRehearsal, Imported};
 use crate::journal::Keeping;
 use crate::keyring::Keyring;
 use crate::lease::Leases;
+use crate::number::NumberBook;
 use crate::open;
+use crate::proof::Proofs;
 use crate::sqlite::backup::Manifest;
 use crate::sqlite::{DATABASE, READERS, SqliteBackend};
 use crate::state::{NodeIdentity, NodeState, Standing};
 use crate::stats::{Counters, StoreStats};
 use crate::token::{self, Actor};
 use crate::walker;
+use crate::watched::Watched;
 use crate::writer::credential::CredentialCommand;
 use crate::writer::{Command, Writer, conflicts};
 
@@ -183,11 +189,14 @@ impl Directory {
         let opened = open::load(&*backend, place, settings, statics, clock(), times)?;
         let live = opened.live;
         let keyring = Arc::new(Keyring::new(opened.tokens, opened.invitations));
+        let (proofs, proof_work) = (Arc::new(Proofs::new(opened.proofs)), Arc::new(Notify::new()));
         let health = Arc::new(Health::default());
         let counters = Arc::new(Counters::default());
         let keeping = Arc::new(Keeping::default());
         let leases = Arc::new(opened.leases);
+        let numbers = Arc::new(opened.numbers);
         let held = Arc::new(RwLock::new(opened.held));
+        let watched = Arc::new(opened.watched);
         let (last, changes) = watch::channel(opened.serial);
         let (commands, waiting) = mpsc::channel(MAX_WAITING);
         let (running, done) = watch::channel(());
@@ -195,10 +204,14 @@ impl Directory {
             backend: Arc::clone(&backend),
             live: live.clone(),
             keyring: Arc::clone(&keyring),
+            proofs: Arc::clone(&proofs),
+            proof_work: Arc::clone(&proof_work),
             health: Arc::clone(&health),
             counters: Arc::clone(&counters),
             leases: Arc::clone(&leases),
+            numbers: Arc::clone(&numbers),
             held: Arc::clone(&held),
+            watched: Arc::clone(&watched),
             last,
             seen: (clock(), monotonic()),
             clock: Arc::clone(&clock),
@@ -224,8 +237,12 @@ impl Directory {
             commands: Some(commands),
             backend,
             keyring,
+            proofs,
+            proof_work,
             leases,
+            numbers,
             held,
+            watched,
             changes,
             health,
             counters,
@@ -276,18 +293,21 @@ impl Directory {
         }
         let claim = Claim { signature, by_admin: by.is_admin(), now: (self.inner.clock)() };
         let is_same_key = claim.follow(held.as_ref())? == held;
+        let mut found = self.unassigned(node, current.as_ref().map(|current| &current.node), by);
         let effect = match current {
             None => Effect::Created,
-            Some(registered) if registered.node == *node && !registered.lost_its_lease() && is_same_key => {
+            Some(registered) if registered.node.says(node) && !registered.lost_its_lease() && is_same_key => {
                 Effect::Unchanged
             }
             Some(_) => Effect::Replaced,
         };
         let zones = self.live.load();
         let held = self.inner.held.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let conflicts = if effect == Effect::Unchanged { Vec::new() } else { conflicts(&zones, &held, node) };
-        if !conflicts.is_empty() {
-            return Err(RegisterError::Conflicts(conflicts));
+        if effect != Effect::Unchanged && found.is_empty() {
+            found = conflicts(&zones, &held, node);
+        }
+        if !found.is_empty() {
+            return Err(RegisterError::Conflicts(found));
         }
         let records = zones.records(node).map_err(|error| {
             RegisterError::Conflicts(vec![Conflict { part: Part::Domain, kind: ConflictKind::RecordSet(error) }])
@@ -473,9 +493,15 @@ struct Inner {
     commands: Option<mpsc::Sender<Command>>,
     backend: Arc<dyn Backend>,
     keyring: Arc<Keyring>,
+    proofs: Arc<Proofs>,
+    /// Wakes the prover.
+    proof_work: Arc<Notify>,
     leases: Arc<Leases>,
+    numbers: Arc<NumberBook>,
     /// Nodes that no zone shows.
     held: Arc<RwLock<Zones>>,
+    /// Nodes that want to be looked at.
+    watched: Arc<Watched>,
     /// The last serial that is durable.
     changes: watch::Receiver<u64>,
     health: Arc<Health>,

@@ -3,10 +3,13 @@
 //! A renamed field in `model` changes nothing here; a new version of the document is a new module beside [`v1`], and
 //! [`read`] goes on understanding the old ones.
 
+mod found;
+
 use tandem_model::{DomainName, InvalidName, InvalidNode, Node};
 
-/// The version that [`write()`] writes, and the newest that [`read`] reads.
-pub(crate) const VERSION: u32 = 1;
+/// The newest version that [`read`] reads. [`write()`] takes the lowest that has all that there is to say: version 2 is
+/// version 1 with `probe` and `found`.
+pub(crate) const VERSION: u32 = 2;
 
 /// The document of `node`, its domain left out: that is the key it is kept under.
 pub(crate) fn write(node: &Node) -> String {
@@ -26,11 +29,11 @@ const USUAL_LEN: usize = 640;
 /// [`DocumentError`]: it is newer, or no document of ours.
 pub(crate) fn read(domain: DomainName, text: &str) -> Result<Node, DocumentError> {
     match serde_json::from_str::<v1::Document<'_>>(text) {
-        Ok(document) if document.version == 1 => document.into_node(domain),
+        Ok(document) if (1..=VERSION).contains(&document.version) => document.into_node(domain),
         Ok(document) => Err(DocumentError::Version(document.version)),
         // A newer document may have other members: look at the version alone before complaining about them.
         Err(error) => match serde_json::from_str::<Head>(text) {
-            Ok(head) if head.version != 1 => Err(DocumentError::Version(head.version)),
+            Ok(head) if !(1..=VERSION).contains(&head.version) => Err(DocumentError::Version(head.version)),
             Ok(_) | Err(_) => Err(DocumentError::Json(error)),
         },
     }
@@ -42,7 +45,7 @@ struct Head {
     version: u32,
 }
 
-/// Version 1.
+/// Versions 1 and 2.
 mod v1 {
     use std::borrow::Cow;
     use std::net::IpAddr;
@@ -50,9 +53,12 @@ mod v1 {
 
     use serde::{Deserialize, Serialize};
     use tandem_model::node::{KeyHolder, KeyPin};
-    use tandem_model::{DomainName, E164Number, Network, Node, NodeParts, NumberBlock, NumberClaim, SipUri, Target};
+    use tandem_model::{
+        DomainName, E164Number, Found, Network, Node, NodeParts, NumberBlock, NumberClaim, Probe, SipUri, Target,
+    };
 
-    use super::DocumentError;
+    use super::found::{FoundEntry, ProbeEntry};
+    use super::{DocumentError, VERSION};
 
     #[derive(Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -71,6 +77,11 @@ mod v1 {
         contact: Option<Cow<'a, str>>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lease_seconds: Option<u32>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        probe: Option<ProbeEntry>,
+        /// What the directory found; the rest is what the node said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        found: Option<FoundEntry>,
     }
 
     #[derive(Serialize, Deserialize)]
@@ -114,7 +125,7 @@ mod v1 {
     impl<'a> Document<'a> {
         pub(super) fn from_node(node: &'a Node) -> Self {
             Self {
-                version: 1,
+                version: if node.probe.is_none() && node.found.is_empty() { 1 } else { VERSION },
                 targets: node.targets().iter().map(TargetEntry::from_target).collect(),
                 numbers: node.numbers.iter().map(NumberEntry::from_claim).collect(),
                 ttl: node.ttl,
@@ -122,6 +133,8 @@ mod v1 {
                 sources: node.sources.iter().map(ToString::to_string).collect(),
                 contact: node.contact.as_deref().map(Cow::Borrowed),
                 lease_seconds: node.lease_seconds,
+                probe: node.probe.map(ProbeEntry::from),
+                found: (!node.found.is_empty()).then(|| FoundEntry::from_found(&node.found)),
             }
         }
 
@@ -142,7 +155,10 @@ mod v1 {
             }
             parts.contact = self.contact.map(|text| text.into());
             parts.lease_seconds = self.lease_seconds;
-            Node::new(parts).map_err(DocumentError::Node)
+            parts.probe = self.probe.map(Probe::from);
+            let mut node = Node::new(parts).map_err(DocumentError::Node)?;
+            node.found = self.found.map_or_else(|| Ok(Found::default()), FoundEntry::into_found)?;
+            Ok(node)
         }
     }
 
@@ -216,14 +232,14 @@ mod v1 {
         }
     }
 
-    fn to_hex(octets: &[u8; 32]) -> String {
+    pub(super) fn to_hex(octets: &[u8; 32]) -> String {
         let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value & 0xf)]);
         let mut text = String::with_capacity(64);
         text.extend(octets.iter().flat_map(|octet| [digit(octet >> 4), digit(*octet)]));
         text
     }
 
-    fn from_hex(text: &str) -> Option<[u8; 32]> {
+    pub(super) fn from_hex(text: &str) -> Option<[u8; 32]> {
         let mut octets = [0; 32];
         let digits = text.as_bytes();
         if digits.len() != 64 {
@@ -333,6 +349,23 @@ mod tests {
     }
 
     #[test]
+    fn snapshot_v2() {
+        let key = "07".repeat(32);
+        let expected = format!(
+            concat!(
+                r#"{{"version":2,"targets":[{{"host":"a.test","port":5061,"priority":0,"weight":0}}],"ttl":60,"#,
+                r#""probe":{{"options":true,"tlsa":false}},"found":{{"down":[0],"keys":[{{"sha256":"{0}"}},"#,
+                r#"{{"sha256":"{0}","until":9}}]}}}}"#
+            ),
+            key
+        );
+        let node = read(name("a.test"), &expected).unwrap();
+        assert!(node.found.is_down(0));
+        assert_eq!((node.found.keys[1].until, node.probe.unwrap().options), (Some(9), true));
+        assert_eq!(write(&node), expected);
+    }
+
+    #[test]
     fn least_document() {
         let least = r#"{"version":1,"targets":[{"host":"a.test","port":5061,"priority":0,"weight":0}],"ttl":60}"#;
         assert_eq!(write(&read(name("a.test"), least).unwrap()), least);
@@ -341,7 +374,11 @@ mod tests {
     #[test]
     fn unreadable_documents_say_why() {
         for (text, why) in [
-            (r#"{"version":2,"targets":[],"ttl":60}"#, "version 2"),
+            (r#"{"version":3,"targets":[],"ttl":60}"#, "version 3"),
+            (
+                r#"{"version":2,"targets":[{"host":"a","port":1,"priority":0,"weight":0}],"ttl":60,"found":{"keys":[{"sha256":"0"}]}}"#,
+                "found",
+            ),
             (r#"{"version":7,"elsewhere":true}"#, "version 7"),
             (r#"{"version":1,"targets":[],"ttl":60,"more":1}"#, "not a document"),
             (r#"{"version":1,"targets":[],"ttl":60}"#, "at least one target"),

@@ -98,6 +98,20 @@ pub enum ResetKeyError {
     Directory(#[from] DirectoryError),
 }
 
+/// Why what was found was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum NoteError {
+    /// No such registration any more.
+    #[error("no node is registered at this domain")]
+    NotFound,
+    /// The node says something else by now: look again.
+    #[error("the node has changed since it was looked at")]
+    Stale,
+    /// The store failed.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
 /// Why a lease was not renewed.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewError {

@@ -29,9 +29,10 @@ pub(crate) fn rebuild(backend: &dyn Backend, current: Zones) -> History {
 fn undo(history: &mut History, entry: &JournalEntry) -> bool {
     let subject = || DomainName::parse(&entry.subject).ok();
     match entry.kind {
-        JournalKind::Register | JournalKind::Deregister | JournalKind::ChangeState => {
+        JournalKind::Register | JournalKind::Deregister | JournalKind::ChangeState | JournalKind::Probe => {
             let (before, after) = (entry.shown_before(), entry.shown_after());
-            if before.is_none() && after.is_none() {
+            let is_note = entry.kind == JournalKind::Probe;
+            if before.is_none() && after.is_none() || is_note && before == after {
                 // DNS showed nothing of it.
                 return true;
             }
@@ -44,13 +45,25 @@ fn undo(history: &mut History, entry: &JournalEntry) -> bool {
             history.zone_changed(&apex);
             true
         }
-        // Credentials are not served.
+        // Neither credentials nor rights are served.
         JournalKind::ResetKey
         | JournalKind::IssueToken
         | JournalKind::RotateToken
         | JournalKind::DropToken
         | JournalKind::Invite
         | JournalKind::DropInvitation
-        | JournalKind::RedeemInvitation => true,
+        | JournalKind::RedeemInvitation
+        | JournalKind::ProofBegun
+        | JournalKind::ProofValid
+        | JournalKind::ProofInvalid
+        | JournalKind::ProofLapsing
+        | JournalKind::ProofExpired
+        | JournalKind::ProofRevoked
+        | JournalKind::DropProof => true,
+        JournalKind::ClaimNumber
+        | JournalKind::ApproveNumber
+        | JournalKind::RejectNumber
+        | JournalKind::DelegateNumber
+        | JournalKind::RevokeNumber => true,
     }
 }

@@ -76,7 +76,7 @@ impl ImportRehearsal {
             let is_there = is_shown || self.held.has_node(node.domain());
             let there = if is_there { current(node.domain())? } else { None };
             let there = there.filter(|there| there.standing.state != NodeState::Tombstone);
-            let is_same = |there: &Registered| there.node == *node && there.standing.state == NodeState::Active;
+            let is_same = |there: &Registered| there.node.says(node) && there.standing.state == NodeState::Active;
             outcomes.push(if there.as_ref().is_some_and(is_same) {
                 Ok(Effect::Unchanged)
             } else {

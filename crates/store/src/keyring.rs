@@ -143,6 +143,11 @@ impl Keyring {
         infos
     }
 
+    /// Whether a token that is valid at `now` is `wanted`.
+    pub(crate) fn any(&self, now: u64, wanted: impl Fn(&TokenInfo) -> bool) -> bool {
+        read(&self.tokens).by_id.values().any(|token| token.info.is_valid(now) && wanted(&token.info))
+    }
+
     /// The token with this id, if it is valid at `now`.
     pub(crate) fn token(&self, id: &str, now: u64) -> Option<StoredToken> {
         read(&self.tokens).by_id.get(id).filter(|token| token.info.is_valid(now)).cloned()

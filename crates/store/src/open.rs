@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use tandem_model::Serial;
 use tandem_zone::master::StaticZone;
-use tandem_zone::{BuildError, Draft, Live, ReadyNode, Settings, Zones};
+use tandem_zone::{BuildError, Draft, Holders, Live, ReadyNode, Settings, Zones};
 
 use crate::backend::{Backend, BackendError, Batch, StoredInvitation, StoredToken, ZoneState};
 use crate::error::OpenError;
 use crate::lease::{LeaseTimes, Leases};
+use crate::number::NumberBook;
+use crate::proof::Proof;
 use crate::state::shown;
+use crate::watched::Watched;
 use crate::{history, serial};
 
 /// Registrations handed on at a time.
@@ -29,10 +32,13 @@ pub(crate) struct Opened {
     /// The nodes that no zone shows: their names and numbers are held.
     pub(crate) held: Zones,
     pub(crate) leases: Leases,
+    pub(crate) watched: Watched,
     pub(crate) serial: u64,
     pub(crate) states: Vec<ZoneState>,
     pub(crate) tokens: Vec<StoredToken>,
     pub(crate) invitations: Vec<StoredInvitation>,
+    pub(crate) proofs: Vec<Proof>,
+    pub(crate) numbers: NumberBook,
 }
 
 /// Reads all of `backend`, checks that it fits `statics`, and writes down the serials of zones that changed meanwhile.
@@ -47,9 +53,12 @@ pub(crate) fn load(
     let failed = |error| OpenError::from_backend(place, error);
     let loaded = backend.load().map_err(failed)?;
     let offers = serial::offers(&settings, &statics);
-    let zones = Zones::new(settings, statics, WHILE_LOADING).map_err(OpenError::Zones)?;
+    let holders = Holders::default();
+    let numbers = NumberBook::new(holders.clone(), loaded.delegations, loaded.claims);
+    let zones = Zones::new(settings, statics, WHILE_LOADING).map_err(OpenError::Zones)?.with_holders(holders);
     let mut leases = Leases::new(times, now);
-    let (zones, held) = load_nodes(backend, zones, &mut leases).map_err(failed)?;
+    let watched = Watched::default();
+    let (zones, held) = load_nodes(backend, zones, &mut leases, &watched).map_err(failed)?;
     leases.loaded();
 
     let plan = serial::plan(loaded.serial, &loaded.zones, &offers, zones.node_count() > 0);
@@ -78,12 +87,29 @@ pub(crate) fn load(
         "directory opened"
     );
     let (serial, states, tokens, invitations) = (plan.serial, plan.states, loaded.tokens, loaded.invitations);
-    Ok(Opened { live: history.into_live(), held, leases, serial, states, tokens, invitations })
+    let proofs = loaded.proofs;
+    Ok(Opened {
+        live: history.into_live(),
+        held,
+        leases,
+        watched,
+        serial,
+        states,
+        tokens,
+        invitations,
+        proofs,
+        numbers,
+    })
 }
 
 /// Lays every registration over `zones`, and those that no zone shows over a version of their own. One thread reads and
 /// decodes while another puts nodes into their places.
-fn load_nodes(backend: &dyn Backend, zones: Zones, leases: &mut Leases) -> Result<(Zones, Zones), BackendError> {
+fn load_nodes(
+    backend: &dyn Backend,
+    zones: Zones,
+    leases: &mut Leases,
+    watched: &Watched,
+) -> Result<(Zones, Zones), BackendError> {
     let mut held = Draft::loading(zones.without_nodes());
     let mut draft = Draft::loading(zones);
     let mut said = Instant::now();
@@ -95,6 +121,7 @@ fn load_nodes(backend: &dyn Backend, zones: Zones, leases: &mut Leases) -> Resul
                 let (node, standing) = (&registered.node, &registered.standing);
                 let lease = leases.times.lease_of(node);
                 leases.load(node.domain(), standing.state, standing.since, standing.lease_until, lease);
+                watched.set(node.domain(), Some(&registered));
                 let shown = shown(node, standing.state);
                 chunk.push((ReadyNode::new(shown.as_deref().unwrap_or(node)), shown.is_some()));
                 if chunk.len() == CHUNK {

@@ -8,6 +8,8 @@ mod checkpoint;
 mod credential;
 mod file;
 mod journal;
+mod number;
+mod proof;
 pub mod restore;
 mod row;
 mod schema;

@@ -156,14 +156,28 @@ pub struct NodeIdentity {
 #[must_use]
 pub fn shown(node: &Node, state: NodeState) -> Option<Cow<'_, Node>> {
     match state {
-        NodeState::Active => Some(Cow::Borrowed(node)),
-        NodeState::Stale | NodeState::Draining => Some(Cow::Owned(demoted(node, |_| true))),
+        NodeState::Active => Some(as_found(node)),
+        NodeState::Stale | NodeState::Draining => Some(Cow::Owned(demoted(&as_found(node), |_| true))),
         NodeState::Pending
         | NodeState::Withdrawn
         | NodeState::Tombstone
         | NodeState::Suspended
         | NodeState::Compromised => None,
     }
+}
+
+/// `node` as the directory found it: what does not answer is tried last, and keys that were seen are published.
+///
+/// Of a node whose targets are all down none is moved: nothing would be gained, and the fault may be ours.
+fn as_found(node: &Node) -> Cow<'_, Node> {
+    let found = &node.found;
+    if found.is_empty() {
+        return Cow::Borrowed(node);
+    }
+    let all_down = (0..node.targets().len()).all(|at| found.is_down(at));
+    let mut shown = demoted(node, |at| !all_down && found.is_down(at));
+    shown.keys = found.pins(&node.keys);
+    Cow::Owned(shown)
 }
 
 /// What stands in for the document of a tombstone: it holds the name, and nothing else.
@@ -339,6 +353,27 @@ mod tests {
             let found = demoted(&node(&before), |at| down.contains(&at));
             assert_eq!(priorities(&found), after, "{before:?} {down:?}");
             assert_eq!(found.targets().len(), before.len(), "no target leaves");
+        }
+    }
+
+    /// Threat 19: what is down is tried last, and when all is down nothing moves.
+    #[test]
+    fn what_was_found_is_shown() {
+        use tandem_model::{Found, SeenKey};
+        let key = SeenKey { sha256: [7; 32], until: Some(9) };
+        for (down, state, expected) in [
+            (vec![0], NodeState::Active, vec![10_010, 20]),
+            (vec![0, 1], NodeState::Active, vec![10, 20]),
+            (vec![], NodeState::Active, vec![10, 20]),
+            (vec![0], NodeState::Draining, vec![20_010, 10_020]),
+            (vec![0, 1], NodeState::Stale, vec![10_010, 10_020]),
+        ] {
+            let mut node = node(&[10, 20]);
+            node.found = Found::new(down.clone(), vec![key]);
+            let shown = shown(&node, state).unwrap();
+            assert_eq!(priorities(&shown), expected, "{down:?} {state}");
+            assert_eq!((shown.keys.len(), shown.keys[0].sha256), (1, [7; 32]));
+            assert!(shown.found.is_empty(), "what is shown says all of it");
         }
     }
 

@@ -78,11 +78,15 @@ pub enum Right {
     Operate,
     /// Read it.
     Read,
+    /// See the numbers of all nodes: only for tokens that read everything.
+    Numbers,
 }
 
 impl Right {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Publish, Self::Renew, Self::Operate, Self::Read];
+    pub const ALL: [Self; 5] = [Self::Publish, Self::Renew, Self::Operate, Self::Read, Self::Numbers];
+    /// What a node's token can have: it sees the numbers of its own nodes anyway.
+    pub const OF_NODES: [Self; 4] = [Self::Publish, Self::Renew, Self::Operate, Self::Read];
 
     /// The word for it.
     #[must_use]
@@ -92,6 +96,7 @@ impl Right {
             Self::Renew => "renew",
             Self::Operate => "operate",
             Self::Read => "read",
+            Self::Numbers => "numbers",
         }
     }
 
@@ -107,8 +112,8 @@ impl Right {
 pub struct Rights(u8);
 
 impl Rights {
-    /// All of them.
-    pub const ALL: Self = Self((1 << Right::ALL.len()) - 1);
+    /// All that a node's token can have.
+    pub const ALL: Self = Self((1 << Right::OF_NODES.len()) - 1);
 
     /// Whether `right` is one of them.
     #[must_use]
@@ -171,13 +176,21 @@ pub struct Actor {
     pub rights: Rights,
     /// Whether what it publishes at a new name waits for an admin's approval.
     pub moderated: bool,
+    /// How its token came to be.
+    pub origin: Origin,
 }
 
 impl Actor {
     /// Who may do all that `scope` lets it.
     #[must_use]
     pub fn new(token_id: impl Into<String>, scope: Scope) -> Self {
-        Self { token_id: token_id.into(), scope, rights: Rights::ALL, moderated: false }
+        Self { token_id: token_id.into(), scope, rights: Rights::ALL, moderated: false, origin: Origin::Admin }
+    }
+
+    /// The directory itself, for what it does by rule: nobody is named in the journal.
+    #[must_use]
+    pub fn directory() -> Self {
+        Self::new("", Scope::Admin)
     }
 
     /// Whether it has `right` to registrations that it covers.
@@ -185,9 +198,18 @@ impl Actor {
     pub const fn may(&self, right: Right) -> bool {
         match self.scope {
             Scope::Admin => true,
-            Scope::Read => matches!(right, Right::Read),
+            // What was made before there was this right does not have it.
+            Scope::Read => {
+                matches!(right, Right::Read) || matches!(right, Right::Numbers) && self.rights.contains(right)
+            }
             Scope::Nodes(_) => self.rights.contains(right),
         }
+    }
+
+    /// Whether it may see the numbers of the nodes that it may see.
+    #[must_use]
+    pub const fn sees_numbers(&self) -> bool {
+        matches!(self.scope, Scope::Nodes(_)) || self.may(Right::Numbers)
     }
 }
 
@@ -262,7 +284,13 @@ impl TokenInfo {
 
     /// Its holder.
     pub(crate) fn actor(&self) -> Actor {
-        Actor { token_id: self.id.clone(), scope: self.scope.clone(), rights: self.rights, moderated: self.moderated }
+        Actor {
+            token_id: self.id.clone(),
+            scope: self.scope.clone(),
+            rights: self.rights,
+            moderated: self.moderated,
+            origin: self.origin,
+        }
     }
 }
 
@@ -402,7 +430,7 @@ mod tests {
         let some: Rights = [Right::Read, Right::Publish, Right::Read].into_iter().collect();
         assert_eq!(some.iter().map(Right::as_str).collect::<Vec<_>>(), ["publish", "read"]);
         assert!(some.contains(Right::Read) && !some.contains(Right::Renew));
-        assert_eq!(Right::ALL.into_iter().collect::<Rights>(), Rights::ALL);
+        assert_eq!(Right::OF_NODES.into_iter().collect::<Rights>(), Rights::ALL);
         assert!(Rights::from_iter([]).is_empty());
         assert!(Right::ALL.into_iter().all(|right| Right::parse(right.as_str()) == Some(right)));
     }
@@ -415,10 +443,15 @@ mod tests {
             ..Actor::new("t", Scope::Nodes(vec![name.clone()]))
         };
         for (id, actor, may) in [
-            ("admin", Actor::new("t", Scope::Admin), [true; 4]),
-            ("read", Actor::new("t", Scope::Read), [false, false, false, true]),
-            ("node", limited(&Right::ALL), [true; 4]),
-            ("node that renews", limited(&[Right::Renew]), [false, true, false, false]),
+            ("admin", Actor::new("t", Scope::Admin), [true; 5]),
+            ("read", Actor::new("t", Scope::Read), [false, false, false, true, false]),
+            (
+                "read, with numbers",
+                Actor { rights: [Right::Numbers].into_iter().collect(), ..Actor::new("t", Scope::Read) },
+                [false, false, false, true, true],
+            ),
+            ("node", limited(&Right::OF_NODES), [true, true, true, true, false]),
+            ("node that renews", limited(&[Right::Renew]), [false, true, false, false, false]),
         ] {
             assert_eq!(Right::ALL.map(|right| actor.may(right)), may, "{id}");
         }

@@ -7,6 +7,10 @@
 pub(crate) mod credential;
 mod import;
 mod life;
+pub(crate) mod note;
+pub(crate) mod number;
+pub(crate) mod proof;
+mod reply;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,11 +18,16 @@ use std::time::{Duration, Instant};
 
 use tandem_model::{DomainName, Node, Serial};
 use tandem_zone::master::StaticZone;
-use tandem_zone::{Change, Conflict, Draft, Live, Zones};
-use tokio::sync::{mpsc, oneshot, watch};
+use tandem_zone::{Change, Draft, Live, Zones};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::credential::CredentialCommand;
 pub(crate) use self::import::Spent;
+use self::note::NoteCommand;
+use self::number::NumberCommand;
+pub(crate) use self::number::conflicts;
+use self::proof::ProofCommand;
+use self::reply::{Reply, chain, reply, storage};
 use crate::backend::{Act, Backend, BackendError, Batch, Step, StoredAnswer, ZoneState};
 use crate::conditions::Clock;
 use crate::directory::{Effect, Precondition, Receipt, Registered, ReloadReport};
@@ -30,10 +39,13 @@ use crate::journal::Keeping;
 use crate::keep::Keep;
 use crate::keyring::Keyring;
 use crate::lease::{Due, Lease, Leases};
+use crate::number::NumberBook;
+use crate::proof::Proofs;
 use crate::serial;
 use crate::state::{Action, NodeState, Standing};
 use crate::stats::Counters;
 use crate::token::Actor;
+use crate::watched::Watched;
 
 /// Most changes in one commit: enough that the disk's sync is no longer what costs, few enough to keep a batch short.
 const MAX_BATCH: usize = 64;
@@ -59,11 +71,17 @@ pub(crate) enum Command {
     /// Do what a person wants done to a node.
     Act { request: Box<ActRequest>, answer: Answer<Receipt, ActError> },
     /// Let another key follow a node's key.
-    ResetKey { domain: DomainName, must: Precondition, by: String, answer: Answer<Receipt, ResetKeyError> },
+    ResetKey { request: Box<ResetRequest>, answer: Answer<Receipt, ResetKeyError> },
+    /// Keep what was found by looking at a node.
+    Note(NoteCommand),
     /// Look at the leases; answers whether there is more to do at once.
     Walk { answer: Option<Answer<bool, DirectoryError>> },
     /// Something about tokens or invitations.
     Credential(CredentialCommand),
+    /// Something about proofs of domains.
+    Proof(ProofCommand),
+    /// Something about who may have which number.
+    Number(NumberCommand),
     /// Serve other static zones.
     Reload { statics: Vec<StaticZone>, answer: Answer<ReloadReport, ReloadError> },
     /// Find out whether the store can be written, unless that is known.
@@ -95,11 +113,23 @@ pub(crate) struct ActRequest {
     pub(crate) keep: Option<Keep<Receipt>>,
 }
 
+/// A node whose key is to be reset.
+#[derive(Debug)]
+pub(crate) struct ResetRequest {
+    pub(crate) domain: DomainName,
+    pub(crate) reason: Option<Box<str>>,
+    pub(crate) must: Precondition,
+    pub(crate) by: String,
+}
+
 /// What the thread owns.
 pub(crate) struct Writer<B: ?Sized> {
     pub(crate) backend: Arc<B>,
     pub(crate) live: Live,
     pub(crate) keyring: Arc<Keyring>,
+    pub(crate) proofs: Arc<Proofs>,
+    /// Wakes the prover.
+    pub(crate) proof_work: Arc<Notify>,
     pub(crate) health: Arc<Health>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
@@ -111,8 +141,11 @@ pub(crate) struct Writer<B: ?Sized> {
     /// Both clocks at the last walk.
     pub(crate) seen: (u64, u64),
     pub(crate) leases: Arc<Leases>,
+    pub(crate) numbers: Arc<NumberBook>,
     /// Nodes that no zone shows; only this thread writes it.
     pub(crate) held: Arc<RwLock<Zones>>,
+    /// Nodes that want to be looked at.
+    pub(crate) watched: Arc<Watched>,
     /// Tells that changes are durable.
     pub(crate) last: watch::Sender<u64>,
     /// The last serial taken.
@@ -120,9 +153,6 @@ pub(crate) struct Writer<B: ?Sized> {
     /// The zones served, as they are kept.
     pub(crate) states: Vec<ZoneState>,
 }
-
-/// Tells one caller how it went, given how the commit did.
-type Reply = Box<dyn FnOnce(Option<&Arc<BackendError>>) + Send>;
 
 /// Changes that have been decided, but are neither durable nor published.
 struct Staged {
@@ -258,9 +288,13 @@ impl<B: Backend + ?Sized> Writer<B> {
                 }
                 self.begin()
             }
+            Command::Note(command) => {
+                self.note(&mut staged, command);
+                staged
+            }
             Command::ResetKey { answer, .. } if answer.is_closed() => staged,
-            Command::ResetKey { domain, must, by, answer } => {
-                let result = self.reset_key(&mut staged, &domain, &must, by);
+            Command::ResetKey { request, answer } => {
+                let result = self.reset_key(&mut staged, *request);
                 staged.replies.push(reply(answer, result));
                 staged
             }
@@ -277,6 +311,16 @@ impl<B: Backend + ?Sized> Writer<B> {
             Command::Credential(command) => {
                 let _ = self.finish(staged);
                 self.credential(command);
+                self.begin()
+            }
+            Command::Proof(command) => {
+                let _ = self.finish(staged);
+                self.proof(command);
+                self.begin()
+            }
+            Command::Number(command) => {
+                let _ = self.finish(staged);
+                self.number(command);
                 self.begin()
             }
             Command::Reload { statics, answer } => {
@@ -313,10 +357,11 @@ impl<B: Backend + ?Sized> Writer<B> {
     }
 
     fn register(&self, staged: &mut Staged, request: RegisterRequest) -> Result<Receipt, RegisterError> {
-        let RegisterRequest { node, signature, start, must, by } = request;
+        let RegisterRequest { mut node, signature, start, must, by } = request;
         let there = self.current(staged, node.domain())?;
         // Of a tombstone nothing is left but the name.
         let current = there.as_ref().filter(|there| there.standing.state != NodeState::Tombstone);
+        node.found = current.map(|current| node.inherits(&current.node)).unwrap_or_default();
         let revision = current.map(|current| current.revision);
         if !must.holds(revision) {
             return Err(RegisterError::Stale(revision));
@@ -344,7 +389,7 @@ impl<B: Backend + ?Sized> Writer<B> {
             return Ok(Receipt { effect: Effect::Unchanged, serial, registered });
         }
         let (effect, created) = current.map_or((Effect::Created, staged.time), |c| (Effect::Replaced, c.created));
-        let conflicts = conflicts(&staged.zones, &staged.held, &node);
+        let conflicts = self.objections(staged, &node, current, &by);
         if !conflicts.is_empty() {
             return Err(RegisterError::Conflicts(conflicts));
         }
@@ -397,6 +442,7 @@ impl<B: Backend + ?Sized> Writer<B> {
             let touched = serial::touched(&self.live.load(), &staged.zones, staged.serial);
             match self.commit(staged.serial, staged.time, staged.steps, touched, staged.answers) {
                 Ok(()) => {
+                    self.watched.follow(&staged.nodes);
                     if staged.shows {
                         // Each step's version knows its own change only.
                         self.publish(staged.zones.after_changes_of(staged.nodes.into_keys()));
@@ -497,23 +543,6 @@ impl<B: Backend + ?Sized> Writer<B> {
     }
 }
 
-/// Everything that stands in the way of registering `node`: what is served, and what is held for nodes that no zone shows.
-pub(crate) fn conflicts(zones: &Zones, held: &Zones, node: &Node) -> Vec<Conflict> {
-    let found = zones.check(node);
-    if !found.is_empty() || held.node_count() == 0 {
-        return found;
-    }
-    // Without itself, which would stand before others.
-    held.with(&[Change::Remove(node.domain().clone())], WHILE_HELD).collisions_of(node)
-}
-
-impl Registered {
-    /// Whether only time keeps it from being served.
-    pub(crate) const fn lost_its_lease(&self) -> bool {
-        matches!(self.standing.state, NodeState::Stale | NodeState::Withdrawn)
-    }
-}
-
 impl Staged {
     /// Takes the next serial for a change that has been decided: from `before` to `after`, whose lease has this length.
     fn take(
@@ -560,31 +589,3 @@ impl Staged {
 
 /// Any serial: nobody asks for those of nodes that no zone shows.
 const WHILE_HELD: Serial = Serial::new(1);
-
-/// A reply that waits for the commit. When that fails nobody's answer stands: it may rest on a change that is gone.
-fn reply<T: Send + 'static, E: From<DirectoryError> + Send + 'static>(
-    answer: Answer<T, E>,
-    result: Result<T, E>,
-) -> Reply {
-    Box::new(move |failure| {
-        let result = failure.map_or(result, |error| Err(storage(error).into()));
-        // The caller may have gone; the change is made all the same.
-        let _ = answer.send(result);
-    })
-}
-
-fn storage(error: &Arc<BackendError>) -> DirectoryError {
-    DirectoryError::Storage(Box::new(Arc::clone(error)))
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
-}

@@ -27,6 +27,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::prober::ProbeStatsSource;
+
 /// Most connections at a time: one scraper, its replica, and a person.
 const MAX_CONNECTIONS: usize = 8;
 /// Longest wait for a request's head.
@@ -45,6 +47,7 @@ const PATH: &str = "/metrics";
 pub(crate) struct Sources {
     pub(crate) dns: Arc<DnsServer>,
     pub(crate) directory: Directory,
+    pub(crate) probes: Option<ProbeStatsSource>,
 }
 
 /// The running listener. Dropping it stops it.

@@ -9,9 +9,12 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tandem_api::{ApiConfig, ApiServer, CertificateError, Check, Readiness};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use tandem_api::{ApiConfig, ApiServer, CertificateError, Check, ProofRule, Readiness};
 use tandem_dns::{Cookies, DnsServer};
 use tandem_model::DomainName;
+use tandem_probe::Trust;
 use tandem_store::{Conditions, Directory, OpenError, ReloadError, ReloadReport};
 use tandem_zone::Settings;
 use tracing::info;
@@ -20,7 +23,10 @@ use crate::catalog;
 use crate::config::{CertificateFiles, Config, Store};
 use crate::cookie_secret::{self, CookieSecretError};
 use crate::host_lookup::HostLookup;
+use crate::mailer::Mailer;
 use crate::metrics::{MetricsServer, Sources};
+use crate::prober::{AuthoritiesError, NodeProber};
+use crate::prover::ProverTask;
 use crate::webhook::Webhooks;
 use crate::zone_files::ConfiguredFiles;
 use crate::zone_folder::{self, ZoneFolderError};
@@ -39,6 +45,9 @@ pub struct Service {
     readiness: Readiness,
     cookies: Cookies,
     webhooks: Webhooks,
+    prober: Option<NodeProber>,
+    prover: ProverTask,
+    mailer: Mailer,
 }
 
 impl Service {
@@ -64,16 +73,22 @@ impl Service {
         let dns = Arc::new(DnsServer::start(&dns_config, directory.live())?);
         readiness.set(Check::Dns, true);
         let hosts = Box::new(HostLookup::new(&config.name_servers));
-        let api = ApiServer::start(api_config(&config), directory.clone(), readiness.clone(), hosts).await?;
+        let prober = NodeProber::start(&directory, &config)?;
+        let mut api_config = api_config(&config)?;
+        api_config.probes = prober.as_ref().map(NodeProber::probes);
+        let api = ApiServer::start(api_config, directory.clone(), readiness.clone(), hosts).await?;
         let metrics = match config.metrics {
             Some(listen) => {
-                let sources = Sources { dns: Arc::clone(&dns), directory: directory.clone() };
+                let probes = prober.as_ref().map(NodeProber::stats);
+                let sources = Sources { dns: Arc::clone(&dns), directory: directory.clone(), probes };
                 let started = MetricsServer::start(listen, sources).await;
                 Some(started.map_err(|source| StartError::Metrics { address: listen, source })?)
             }
             None => None,
         };
         let webhooks = Webhooks::start(&directory, &config.webhooks);
+        let prover = ProverTask::start(&directory, &config);
+        let mailer = Mailer::start(&directory, config.mail.as_ref());
         let zone = |zone: &Option<DomainName>| zone.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
         let zones = directory.live().load();
         info!(
@@ -85,7 +100,7 @@ impl Service {
             api = api.url(),
             "serving"
         );
-        Ok(Self { config, directory, dns, api, metrics, readiness, cookies, webhooks })
+        Ok(Self { config, directory, dns, api, metrics, readiness, cookies, webhooks, prober, prover, mailer })
     }
 
     /// Reads the zone files again and serves them: all of them or, on any error, the old ones.
@@ -145,6 +160,7 @@ impl Service {
             metrics.shutdown().await;
         }
         drop(self.webhooks);
+        drop((self.prober, self.prover, self.mailer));
         // The metrics had the only other handle; without the last one it could not be drained, only dropped.
         if let Some(dns) = Arc::into_inner(self.dns) {
             dns.shutdown().await;
@@ -216,11 +232,13 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     make_data_dir(&config.data_dir).map_err(|source| StartError::DataDir { dir: config.data_dir.clone(), source })?;
     let directory = match config.store {
         Store::Embedded => {
-            let conditions = Conditions { leases: config.leases, ..Conditions::default() };
+            let key_reset_seconds = config.key_reset_seconds;
+            let conditions = Conditions { leases: config.leases, key_reset_seconds, ..Conditions::default() };
             Directory::open_under(&config.data_dir, settings.clone(), statics, conditions)?
         }
     };
     directory.keep_journal(config.journal_days);
+    directory.set_claim_policy(config.number_claims);
     if directory.ensure_admin_token(&config.data_dir)? {
         info!(file = %config.data_dir.join(ADMIN_TOKEN).display(), "an admin token was made");
     }
@@ -243,13 +261,33 @@ fn dns_certificate(config: &Config) -> Result<Option<tandem_dns::CertificateFile
     Ok(Some(tandem_dns::CertificateFiles { chain: made.chain, key: made.key }))
 }
 
-fn api_config(config: &Config) -> ApiConfig {
+/// Whom to believe about client certificates, if they are asked for.
+fn client_trust(config: &Config) -> Result<Option<Trust>, StartError> {
+    let proofs = &config.proofs;
+    if !proofs.client_certificates || proofs.rule == ProofRule::Off {
+        return Ok(None);
+    }
+    let authorities = match &proofs.ca_file {
+        None => rustls_native_certs::load_native_certs().certs,
+        Some(file) => {
+            let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+            read.map_err(|source| StartError::Authorities { file: file.clone(), source: Box::new(source) })?
+        }
+    };
+    let (trust, unreadable) = Trust::new(authorities);
+    if unreadable > 0 {
+        tracing::warn!(unreadable, "authorities for client certificates were left out");
+    }
+    Ok(Some(trust))
+}
+
+fn api_config(config: &Config) -> Result<ApiConfig, StartError> {
     let api = &config.api;
     let files = |files: &CertificateFiles| tandem_api::CertificateFiles {
         chain: files.certificate.clone(),
         key: files.key.clone(),
     };
-    ApiConfig {
+    Ok(ApiConfig {
         certificate: api.certificate.as_ref().map(files),
         names: api.names.clone(),
         public_url: api.public_url.clone(),
@@ -258,8 +296,10 @@ fn api_config(config: &Config) -> ApiConfig {
         connections_per_network: api.connections_per_network,
         limits: config.limits.clone(),
         registration: config.registration,
+        proofs: config.proofs.rule,
+        client_trust: client_trust(config)?,
         ..ApiConfig::new(api.listen, &config.data_dir)
-    }
+    })
 }
 
 /// Makes the data folder for its owner alone: tokens and keys are in it. One that exists stays as it is.
@@ -312,6 +352,15 @@ pub enum StartError {
     /// The certificate of DNS over TLS, HTTPS and QUIC could not be made.
     #[error("DNS over TLS, HTTPS or QUIC has no certificate")]
     Certificate(#[from] CertificateError),
+    /// The authorities for client certificates cannot be read.
+    #[error("{file} (proofs.ca_file) cannot be read as certificates in PEM")]
+    Authorities {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The metrics' address cannot be had.
     #[error("metrics cannot listen on {address}: choose another address in metrics.listen")]
     Metrics {
@@ -321,6 +370,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The authorities that probes trust.
+    #[error(transparent)]
+    Probes(#[from] AuthoritiesError),
     /// The API did not start.
     #[error(transparent)]
     Api(#[from] tandem_api::StartError),

@@ -4,12 +4,13 @@
 //! one, never lie below a cut, and never take a name from another node (threat 15).
 
 use tandem_model::publish::RecordSetError;
-use tandem_model::{DomainName, Node, Serial};
+use tandem_model::{DomainName, Node, NumberRange, Serial};
 
 use crate::above::is_above_hash;
 use crate::draft::{Draft, ReadyNode};
 use crate::lookup::{Lookup, registered_name};
 use crate::name::QueryName;
+use crate::numbers::Claim;
 use crate::packed::{HostView, NodeView, PackedNode, SERVICE};
 use crate::rrset::{NodeAt, RrType};
 use crate::zones::{View, Zone, Zones};
@@ -82,6 +83,12 @@ pub enum ConflictKind {
     /// A block that overlaps a block or number of another node, or a number inside a foreign block.
     #[error("overlaps a number or block claimed by the node {0}")]
     NumberOverlap(DomainName),
+    /// A number or block, or a part of the block, that is delegated to somebody else.
+    #[error("{0} holds it, or a part of it: its holder can delegate it on")]
+    NumberHeld(DomainName),
+    /// A number or block that nobody has given to the node.
+    #[error("this node does not have {0}: claim it, and ask the directory's admin to approve that")]
+    NumberUnassigned(NumberRange),
     /// Numbers, but no ENUM zone.
     #[error("this directory has no ENUM zone: leave `numbers` out")]
     NoNumberZone,
@@ -91,6 +98,14 @@ pub enum ConflictKind {
 }
 
 impl Zones {
+    /// Whether the master file of the zone that holds `name` has records of this type there.
+    #[must_use]
+    pub fn has_static(&self, name: &DomainName, kind: RrType) -> bool {
+        let name = QueryName::of(name);
+        let there = self.zone_at(&name).and_then(|(zone, _)| zone.statics.statics.get(&name, 0));
+        there.is_some_and(|there| there.set(kind).is_some())
+    }
+
     /// Everything that stands in the way of publishing `node`, its numbers included; empty when nothing does.
     /// A node that is published already at the same domain never conflicts with itself.
     #[must_use]
@@ -339,15 +354,49 @@ impl Zones {
             if let Some(kind) = found {
                 refuse(Part::Number(index), kind);
             }
-            let theirs =
-                self.numbers.conflict(claim.digits, claim.block).filter(|c| c.node().domain() != node.domain());
-            if let Some(theirs) = theirs {
-                let holder = registered_name(theirs.node().domain());
-                let same = !claim.block && !theirs.claim().block && theirs.claim().digits == claim.digits;
-                let kind = if same { ConflictKind::NumberTaken(holder) } else { ConflictKind::NumberOverlap(holder) };
+            if let Some(kind) = self.number_conflict(node.domain(), NumberRange::new(digits, claim.block)) {
                 refuse(Part::Number(index), kind);
             }
         }
+    }
+
+    /// Whose `range` is, if it is not for a node at `domain` (wire form) to claim.
+    fn number_conflict(&self, domain: &[u8], range: NumberRange) -> Option<ConflictKind> {
+        let digits = range.digits().as_slice();
+        let is_foreign = |claim: &&Claim| claim.node().domain() != domain;
+        let holder = |claim: &Claim| registered_name(claim.node().domain());
+        if let Some(theirs) = self.numbers.exact(digits, range.is_block()).filter(is_foreign) {
+            let kind = if range.is_block() { ConflictKind::NumberOverlap } else { ConflictKind::NumberTaken };
+            return Some(kind(holder(theirs)));
+        }
+        let ours = registered_name(domain);
+        let held = self.holders.of(range);
+        let is_ours = |holder: &DomainName| ours.is_at_or_below(holder);
+        match (self.numbers.around(digits), &held) {
+            // A number inside a foreign block needs its holder (ENUM-77).
+            (Some(theirs), _) if is_foreign(&theirs) => {
+                if !self.holders.lets_into(theirs.range(), range, &ours) {
+                    return Some(ConflictKind::NumberOverlap(holder(theirs)));
+                }
+            }
+            // Inside a block of its own, unless a longer delegation leads elsewhere.
+            (Some(around), Some((at, domain))) if !is_ours(domain) && around.range().contains(at) => {
+                return Some(ConflictKind::NumberHeld(domain.clone()));
+            }
+            (None, Some((_, domain))) if !is_ours(domain) => return Some(ConflictKind::NumberHeld(domain.clone())),
+            (Some(_) | None, _) => {}
+        }
+        if !range.is_block() {
+            return None;
+        }
+        let mut in_the_way = |claim: &Claim| {
+            let theirs = registered_name(claim.node().domain());
+            range.is_around(&claim.range())
+                && claim.node().domain() != domain
+                && !self.holders.lets_into(range, claim.range(), &theirs)
+        };
+        let theirs = self.numbers.first_behind(digits, None, &mut in_the_way)?;
+        Some(ConflictKind::NumberOverlap(holder(theirs)))
     }
 }
 

@@ -13,6 +13,7 @@ mod hamt;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod harness;
 mod history;
+mod holders;
 mod index;
 pub mod live;
 pub mod lookup;
@@ -35,6 +36,7 @@ pub use conflict::{Conflict, ConflictKind, Part};
 pub use diff::{Difference, RecordChange};
 pub use draft::{Draft, ReadyNode};
 pub use history::{History, PastStep};
+pub use holders::Holders;
 pub use live::{Live, MAX_VERSIONS, Reader};
 pub use lookup::Lookup;
 pub use name::QueryName;

@@ -9,6 +9,7 @@ mod historic;
 mod kind;
 mod loc;
 mod odd;
+mod quirk;
 mod token;
 
 use std::hash::Hasher;
@@ -379,6 +380,7 @@ fn warnings(records: &SortedRecords, apex: &DomainName) -> Vec<String> {
             }
         }
     }
+    found.extend(quirk::warnings(records));
     found
 }
 

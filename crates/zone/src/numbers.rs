@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use tandem_model::NumberRange;
+
 use crate::packed::{ClaimView, NodeView, PackedNode};
 
 /// A claim: which node made it, and which of its claims it is.
@@ -68,6 +70,12 @@ impl Claim {
         })
     }
 
+    /// Which number or block it is.
+    pub(crate) fn range(&self) -> NumberRange {
+        let view = self.claim();
+        NumberRange::new(view.to_digits(), view.block)
+    }
+
     fn digits(&self) -> &[u8] {
         self.claim().digits
     }
@@ -124,14 +132,39 @@ impl Numbers {
         found
     }
 
-    /// A claim that stands in the way of one for these digits: the same number, a block around it, or, for a block,
-    /// anything inside.
-    pub(crate) fn conflict(&self, digits: &[u8], block: bool) -> Option<&Claim> {
-        let found = self.find(digits, false);
-        if !block {
-            return found.number.or(found.block);
+    /// The claim of exactly this number or block.
+    pub(crate) fn exact(&self, digits: &[u8], block: bool) -> Option<&Claim> {
+        let found = self.find(digits, block);
+        let same = |claim: &&Claim| claim.is_block() == block && claim.digits() == digits;
+        if block { found.block.filter(same) } else { found.number }
+    }
+
+    /// The longest block around these digits.
+    pub(crate) fn around(&self, digits: &[u8]) -> Option<&Claim> {
+        self.find(digits, false).block
+    }
+
+    /// The first claim in digit order that comes behind the number or block `after`, that begins with `prefix`, and that
+    /// `wants` takes.
+    pub(crate) fn first_behind<'z>(
+        &'z self,
+        prefix: &[u8],
+        after: Option<(&[u8], bool)>,
+        wants: &mut impl FnMut(&'z Claim) -> bool,
+    ) -> Option<&'z Claim> {
+        let mut level = self.root.as_deref()?;
+        let wants = &mut |claim: &'z Claim| {
+            let key = (claim.digits(), claim.is_block());
+            key.0.starts_with(prefix) && after.is_none_or(|after| key > after) && wants(claim)
+        };
+        for &digit in prefix {
+            match level.slot(digit)? {
+                Slot::Level(next) => level = next,
+                Slot::Leaf(claim) => return wants(claim).then_some(claim),
+            }
         }
-        found.block.or_else(|| self.first_at_or_below(digits))
+        let bound = after.map(|(digits, _)| digits).filter(|digits| digits.starts_with(prefix));
+        level.first(prefix.len(), bound, wants)
     }
 
     /// Visits every name that exists, in digit order: its digits, its number, and the block that answers right below.
@@ -163,21 +196,6 @@ impl Numbers {
         }
         level.visit(&mut prefix.to_vec(), around, visit);
     }
-
-    /// The first block or longer number with this prefix. The number equal to the prefix is not inside the block.
-    fn first_at_or_below(&self, prefix: &[u8]) -> Option<&Claim> {
-        let mut level = self.root.as_deref()?;
-        for &digit in prefix {
-            match level.slot(digit)? {
-                Slot::Level(next) => level = next,
-                Slot::Leaf(claim) => {
-                    let inside = claim.digits().starts_with(prefix) && (claim.is_block() || claim.digits() != prefix);
-                    return inside.then_some(claim);
-                }
-            }
-        }
-        level.block.as_ref().or_else(|| level.slots.iter().find_map(Slot::any))
-    }
 }
 
 impl Claim {
@@ -206,17 +224,6 @@ impl Claim {
             found.number = (ours.len() == common && !self.is_block()).then_some(self);
         } else if common == ours.len() && self.is_block() {
             found.block = Some(self);
-        }
-    }
-}
-
-impl Slot {
-    fn any(&self) -> Option<&Claim> {
-        match self {
-            Self::Leaf(claim) => Some(claim),
-            Self::Level(level) => {
-                level.number.as_ref().or(level.block.as_ref()).or_else(|| level.slots.iter().find_map(Self::any))
-            }
         }
     }
 }
@@ -291,6 +298,35 @@ impl Level {
             self.bitmap &= !(1 << digits[depth]);
             self.slots.remove(at);
         }
+    }
+
+    /// The first claim here or below that is wanted. What is before `bound`, digits through this level, is passed over.
+    fn first<'z>(
+        &'z self,
+        depth: usize,
+        bound: Option<&[u8]>,
+        wants: &mut impl FnMut(&'z Claim) -> bool,
+    ) -> Option<&'z Claim> {
+        let here = self.number.iter().chain(&self.block).find(|claim| wants(claim));
+        if here.is_some() {
+            return here;
+        }
+        let next = bound.and_then(|bound| bound.get(depth));
+        let mut slots = self.slots.iter();
+        for digit in (0..10).filter(|digit| self.bitmap & (1 << digit) != 0) {
+            let slot = slots.next()?;
+            if next.is_some_and(|next| digit < *next) {
+                continue;
+            }
+            let found = match slot {
+                Slot::Leaf(claim) => wants(claim).then_some(claim),
+                Slot::Level(level) => level.first(depth + 1, bound.filter(|_| next == Some(&digit)), wants),
+            };
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
     }
 
     fn visit<'z>(
@@ -399,18 +435,21 @@ mod tests {
                     check(&numbers, &model, &asked, deeper)?;
                     check(&numbers, &model, &digits, deeper)?;
                 }
-                let inside = |(d, b): &(Vec<u8>, bool)| d.starts_with(&asked) && (*b || *d != asked);
-                let around = |(d, b): &(Vec<u8>, bool)| *b && asked.starts_with(d) && *d != asked;
-                if !asked.is_empty() {
-                    prop_assert_eq!(
-                        numbers.conflict(&asked, true).is_some(),
-                        model.keys().any(|k| inside(k) || around(k))
-                    );
-                    prop_assert_eq!(
-                        numbers.conflict(&asked, false).is_some(),
-                        model.contains_key(&(asked.clone(), false)) || model.keys().any(around)
-                    );
+                for block in [false, true] {
+                    let exact = (asked.clone(), block);
+                    prop_assert_eq!(numbers.exact(&asked, block).is_some(), model.contains_key(&exact));
+                    for prefix in [&[][..], &asked[..asked.len() / 2], &asked] {
+                        let behind = model.keys().find(|k| **k > exact && k.0.starts_with(prefix));
+                        let found = numbers.first_behind(prefix, Some((&asked, block)), &mut |_| true);
+                        prop_assert_eq!(key(found), behind.cloned());
+                        let first = model.keys().find(|k| k.0.starts_with(prefix) && k.1 == block);
+                        let found = numbers.first_behind(prefix, None, &mut |claim| claim.is_block() == block);
+                        prop_assert_eq!(key(found), first.cloned());
+                    }
                 }
+                let around = |k: &&(Vec<u8>, bool)| k.1 && asked.starts_with(&k.0) && k.0 != asked;
+                let longest = model.keys().filter(around).max_by_key(|k| k.0.len());
+                prop_assert_eq!(key(numbers.around(&asked)), longest.cloned());
                 let mut seen = 0;
                 numbers.visit(&mut |_, number, _| seen += usize::from(number.is_some()));
                 prop_assert_eq!(seen, model.keys().filter(|k| !k.1).count());

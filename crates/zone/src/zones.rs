@@ -15,6 +15,7 @@ use crate::above::{Above, change_count};
 use crate::conflict::Conflict;
 use crate::draft::Draft;
 use crate::hamt::Hamt;
+use crate::holders::Holders;
 use crate::index::Index;
 use crate::master::StaticZone;
 use crate::name::{QueryName, hash_name};
@@ -46,6 +47,7 @@ pub struct Zones {
     /// All names above a node: empty non-terminals of the peers zone.
     pub(crate) above_peers: Hamt<Above>,
     pub(crate) numbers: Numbers,
+    pub(crate) holders: Holders,
     pub(crate) changed: Changed,
 }
 
@@ -183,6 +185,7 @@ impl Zones {
             above: Hamt::default(),
             above_peers: Hamt::default(),
             numbers: Numbers::default(),
+            holders: Holders::default(),
             changed: Changed::All,
         };
         let redirected = new.iter().find_map(|zone| new.redirected_by(zone));
@@ -213,7 +216,7 @@ impl Zones {
     ///
     /// [`BuildError`] when the static zones do not fit together, or now collide with a node; nothing changes then.
     pub fn with_statics(&self, statics: Vec<StaticZone>, serial: Serial) -> Result<Self, BuildError> {
-        let mut next = Self::new(Settings::clone(&self.settings), statics, serial)?;
+        let mut next = Self::new(Settings::clone(&self.settings), statics, serial)?.with_holders(self.holders.clone());
         // A file that vanished by mistake must not turn its nodes into foreign ones.
         let abandoned = |zone: &&Arc<Zone>| {
             zone.view == View::Own
@@ -246,7 +249,7 @@ impl Zones {
     ///
     /// [`BuildError`] when the static zones do not fit together.
     pub fn moved_to(&self, statics: Vec<StaticZone>, serial: Serial) -> Result<Self, BuildError> {
-        let mut next = Self::new(Settings::clone(&self.settings), statics, serial)?;
+        let mut next = Self::new(Settings::clone(&self.settings), statics, serial)?.with_holders(self.holders.clone());
         let mut touched = vec![false; next.zones.len()];
         for node in self.nodes.iter() {
             next.put(node, &mut touched);

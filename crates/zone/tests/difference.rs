@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use support::{any_node, directory, name, rdatas, read, with_head};
+use support::{any_holders, any_node, directory, name, rdatas, read, with_head};
 use tandem_model::publish::RECORDS_VERSION;
 use tandem_model::{DomainName, Node, NodeParts, NumberClaim, Serial, Target};
 use tandem_zone::{Change, Draft, Live, Settings, Zones};
@@ -36,8 +36,9 @@ proptest! {
     #[test]
     fn every_old_version_leads_to_the_new_one(
         steps in prop::collection::vec(prop::collection::vec((any_node(), prop::bool::weighted(0.75)), 1..4), 1..8),
+        holders in any_holders(),
     ) {
-        let live = Live::new(directory());
+        let live = Live::new(directory().with_holders(holders));
         let mut versions = vec![live.load()];
         for (index, batch) in steps.into_iter().enumerate() {
             let mut zones = (*live.load()).clone();

@@ -140,6 +140,25 @@ fn suspicious_targets_are_pointed_out() {
     assert_eq!(read(HEAD).unwrap().warnings(), [] as [String; 0]);
 }
 
+#[test]
+fn quirks_of_master_files_are_pointed_out() {
+    let zone = read(&format!(
+        "{HEAD}_sip._udp SRV 1 1 5060 ns1\n_sip._tcp.off SRV 0 0 0 .\n_sips._tcp SRV 1 1 5061 ns1\n\
+         d NAPTR 10 10 \"s\" \"SIP+D2U\" \"\" _sip._udp\nd NAPTR 20 10 \"s\" \"SIPS+D2T\" \"\" _sips._tcp\n\
+         1.2 NAPTR 10 10 \"u\" \"sip+E2U\" \"!^.*$!sip:a@node.test!\" .\n\
+         2.2 NAPTR 10 10 \"u\" \"E2U+sip\" \"!^.*$!sip:a@node.test!\" .\n"
+    ))
+    .unwrap();
+    let found = zone.warnings();
+    assert_eq!(found.len(), 3, "{found:#?}");
+    for (owner, rule) in
+        [("_sip._udp.node.test.", "QUIRK-07"), ("d.node.test.", "QUIRK-13"), ("1.2.node.test.", "QUIRK-14")]
+    {
+        let is_it = |text: &&String| text.starts_with(&format!("{owner} ")) && text.ends_with(&format!("({rule})"));
+        assert_eq!(found.iter().filter(is_it).count(), 1, "{rule}: {found:#?}");
+    }
+}
+
 /// Every type that a zone may hold: it loads, what is served is right where we know the octets, and what is printed
 /// loads again to the same.
 #[test]

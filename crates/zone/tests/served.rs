@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 
 use proptest::prelude::*;
-use support::{any_node, directory, name, rdatas, read, with_head};
+use support::{any_holders, any_node, directory, name, rdatas, read, with_head};
 use tandem_model::node::{KeyHolder, KeyPin};
 use tandem_model::{E164Number, Node, NodeParts, NumberBlock, NumberClaim, Serial, Target};
-use tandem_zone::{BuildError, Change, ConflictKind, Lookup, Part, QueryName, RrType, Settings, Zones};
+use tandem_zone::{BuildError, Change, ConflictKind, Holders, Lookup, Part, QueryName, RrType, Settings, Zones};
 
 fn query(text: &str) -> QueryName {
     let mut wire = Vec::new();
@@ -409,6 +409,58 @@ fn enum_blocks() {
     assert_eq!(naptr("x.*.1.0.6.4.9.7.0.2.4.4"), "e164.ostn.test NXDOMAIN");
 }
 
+/// ENUM-77: who may claim what, with the longest delegation or block deciding.
+#[test]
+fn enum_77_overlaps() {
+    let holders = Holders::default();
+    let mut zones = directory().with_holders(holders.clone());
+    let give = |range: &str, domain: &str| holders.set(range.parse().unwrap(), name(domain));
+    let put = |zones: &mut Zones, node: Node| {
+        let found: Vec<_> = zones.check(&node).into_iter().map(|conflict| conflict.kind).collect();
+        if found.is_empty() {
+            *zones = zones.with(&[Change::Put(Box::new(node))], Serial::new(9));
+        }
+        found
+    };
+    let overlap = |domain: &str| vec![ConflictKind::NumberOverlap(name(domain))];
+    let held = |domain: &str| vec![ConflictKind::NumberHeld(name(domain))];
+    assert_eq!(put(&mut zones, numbered("a.ostn.test", &["+1555*"])), []);
+    // Inside a foreign block: only with a delegation, and not by one around it.
+    for claim in ["+15550101", "+155502*", "+155"] {
+        let found = put(&mut zones, numbered("b.ostn.test", &[claim]));
+        assert_eq!(found, if claim == "+155" { vec![] } else { overlap("a.ostn.test") }, "{claim}");
+    }
+    give("+155502*", "b.ostn.test");
+    assert_eq!(put(&mut zones, numbered("b.ostn.test", &["+15550101"])), overlap("a.ostn.test"));
+    assert_eq!(put(&mut zones, numbered("c.ostn.test", &["+15550201"])), overlap("a.ostn.test"));
+    assert_eq!(put(&mut zones, numbered("x.b.ostn.test", &["+15550201"])), [], "names below, too");
+    // What is inside was agreed to: neither node is held up by the other when it comes again.
+    assert_eq!(put(&mut zones, numbered("a.ostn.test", &["+1555*", "+15550101"])), []);
+    assert_eq!(put(&mut zones, numbered("x.b.ostn.test", &["+15550201", "+15550202"])), []);
+    // The holder of the block around it has given the part away.
+    assert_eq!(put(&mut zones, numbered("a.ostn.test", &["+1555*", "+15550203"])), held("b.ostn.test"));
+    let naptr = |zones: &Zones, digits: &str| {
+        let reversed: Vec<_> = digits.chars().rev().map(String::from).collect();
+        outcome(zones, &query(&format!("{}.e164.ostn.test", reversed.join("."))), RrType::NAPTR)
+    };
+    assert_eq!(naptr(&zones, "15550203"), naptr(&zones, "15550204"), "ENUM-81: the copies are those of the block");
+    assert_ne!(naptr(&zones, "15550203"), naptr(&zones, "15550201"), "ENUM-T48");
+    assert_eq!(naptr(&zones, "15550203"), naptr(&zones, "1555999"), "ENUM-T49");
+    // A block is not laid over foreign numbers, registered or only delegated.
+    assert_eq!(put(&mut zones, numbered("c.ostn.test", &["+1*"])), overlap("b.ostn.test"));
+    give("+44*", "d.ostn.test");
+    assert_eq!(put(&mut zones, numbered("c.ostn.test", &["+44*"])), held("d.ostn.test"));
+    give("+4*", "c.ostn.test");
+    assert_eq!(put(&mut zones, numbered("c.ostn.test", &["+4*"])), [], "who holds it knows what was given of it");
+    assert_eq!(put(&mut zones, numbered("d.ostn.test", &["+44*", "+4420"])), []);
+    // A number is never two nodes'.
+    let taken = vec![ConflictKind::NumberTaken(name("x.b.ostn.test"))];
+    assert_eq!(put(&mut zones, numbered("b.ostn.test", &["+15550201"])), taken);
+    // Other static zones do not change any of this.
+    let statics: Vec<_> = zones.iter().map(|zone| zone.statics().clone()).collect();
+    assert_eq!(zones.with_statics(statics, Serial::new(10)).unwrap().node_count(), 5);
+}
+
 fn any_question() -> impl Strategy<Value = (String, RrType)> {
     let labels = vec![
         "_sips", "_tcp", "_5061", "_5060", "sip", "a", "b", "x", "y", "sip2", "*", "zz", "org", "example", "0", "1",
@@ -444,8 +496,9 @@ proptest! {
     fn nodes_answer_as_their_export_does(
         steps in prop::collection::vec((any_node(), prop::bool::weighted(0.8)), 1..10),
         questions in prop::collection::vec(any_question(), 200),
+        holders in any_holders(),
     ) {
-        let mut zones = directory();
+        let mut zones = directory().with_holders(holders);
         let mut nodes = std::collections::BTreeMap::new();
         for (index, (node, put)) in steps.into_iter().enumerate() {
             let serial = Serial::new(8 + u32::try_from(index).unwrap());

@@ -13,6 +13,8 @@ mod life;
 mod limits;
 mod logs;
 mod membership;
+mod numbers;
+mod proofs;
 mod settings;
 mod signals;
 mod tokens;

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
 use tandem_model::DomainName;
 use tandem_store::backend::{AuditEntry, JournalKind};
-use tandem_store::{Right, Scope};
+use tandem_store::{Actor, Right};
 
 use super::{JSON, json, with_header};
 use crate::page::Page;
@@ -52,8 +52,8 @@ pub(crate) async fn list(
         None => None,
         Some(key) => Some(place(key).ok_or_else(|| Problem::internal("a cursor of ours is none"))?),
     };
-    let scope = caller.0.scope;
-    let wanted = move |entry: &AuditEntry| is_shown(&scope, domain.as_ref(), entry);
+    let actor = caller.0;
+    let wanted = move |entry: &AuditEntry| is_shown(&actor, domain.as_ref(), entry);
     let (found, next) = api.directory.audit(before, page.limit, wanted).await?;
     let next = next.map(|(serial, subject)| format!("{serial} {subject}"));
     let body = AuditPageBody { entries: found.into_iter().map(AuditBody::from).collect() };
@@ -66,9 +66,26 @@ fn place(key: &str) -> Option<(u64, String)> {
     Some((serial.parse().ok()?, subject.to_owned()))
 }
 
-fn is_shown(scope: &Scope, domain: Option<&DomainName>, entry: &AuditEntry) -> bool {
+fn is_shown(actor: &Actor, domain: Option<&DomainName>, entry: &AuditEntry) -> bool {
     let is_node = match entry.kind {
-        JournalKind::Register | JournalKind::Deregister | JournalKind::ChangeState | JournalKind::ResetKey => true,
+        JournalKind::Register
+        | JournalKind::Deregister
+        | JournalKind::ChangeState
+        | JournalKind::ResetKey
+        | JournalKind::ProofBegun
+        | JournalKind::ProofValid
+        | JournalKind::ProofInvalid
+        | JournalKind::ProofLapsing
+        | JournalKind::ProofExpired
+        | JournalKind::ProofRevoked
+        | JournalKind::DropProof
+        | JournalKind::Probe => true,
+        // They name the number.
+        JournalKind::ClaimNumber
+        | JournalKind::ApproveNumber
+        | JournalKind::RejectNumber
+        | JournalKind::DelegateNumber
+        | JournalKind::RevokeNumber => actor.sees_numbers(),
         JournalKind::ServeZone
         | JournalKind::DropZone
         | JournalKind::IssueToken
@@ -78,9 +95,9 @@ fn is_shown(scope: &Scope, domain: Option<&DomainName>, entry: &AuditEntry) -> b
         | JournalKind::DropInvitation
         | JournalKind::RedeemInvitation => false,
     };
-    if matches!(scope, Scope::Admin) && domain.is_none() {
+    if actor.is_admin() && domain.is_none() {
         return true;
     }
     let Some(subject) = is_node.then(|| DomainName::parse(&entry.subject).ok()).flatten() else { return false };
-    scope.covers(&subject) && domain.is_none_or(|domain| *domain == subject)
+    actor.scope.covers(&subject) && domain.is_none_or(|domain| *domain == subject)
 }

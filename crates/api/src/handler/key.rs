@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
@@ -11,10 +12,11 @@ use super::node::find;
 use super::{JSON, json, tagged};
 use crate::precondition::{Conditions, Outcome, etag};
 use crate::problem::{Kind, Problem};
-use crate::request::{Caller, PathDomain, demand_accepts, query};
+use crate::request::{Caller, PathDomain, demand_accepts, optional_json_body, parse_json, query};
 use crate::signed::JOSE_JSON;
 use crate::state::Api;
 use crate::v1::answer::RegistrationBody;
+use crate::v1::life::{ReasonBody, read_reason};
 
 /// Shows the document that the node's key signed, octet for octet as it came: anybody who has it can check it.
 ///
@@ -42,6 +44,10 @@ pub(crate) async fn document(
     let registered = find(&api, &caller, Right::Read, &domain.name).await?;
     query(&uri, &[])?;
     demand_accepts(&headers, JOSE_JSON)?;
+    if !registered.node.numbers.is_empty() {
+        // They are signed with the rest: nothing of it can be left out.
+        super::number::demand_numbers(&caller)?;
+    }
     let signed = registered.identity.map(|identity| identity.signed).filter(|signed| !signed.is_empty());
     let signed = signed.ok_or_else(|| Problem::new(Kind::NotFound, "This node has no signed document."))?;
     tagged(&headers, registered.revision, || {
@@ -60,6 +66,7 @@ pub(crate) async fn document(
         ("domain" = String, Path, description = "The node's SIP domain.", example = "debug.ostn.test"),
         ("If-Match" = String, Header, description = "The entity tag."),
     ),
+    request_body(content = Option<ReasonBody>, content_type = "application/json"),
     responses((status = 200, description = "The registration, with `reset_at` in its `key`.", body = RegistrationBody)),
 )]
 pub(crate) async fn reset(
@@ -68,11 +75,13 @@ pub(crate) async fn reset(
     domain: PathDomain,
     uri: Uri,
     headers: HeaderMap,
+    body: Body,
 ) -> Result<Response, Problem> {
     caller.demand_admin()?;
     let registered = find(&api, &caller, Right::Read, &domain.name).await?;
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
+    let body = optional_json_body(&headers, body).await?;
     let conditions = Conditions::read(&headers)?;
     if !conditions.has_if_match() {
         let detail =
@@ -83,11 +92,16 @@ pub(crate) async fn reset(
     if conditions.evaluate(current) != Outcome::True {
         return Err(Problem::stale(current.map(etag)));
     }
+    let reason = match body {
+        Some(body) => read_reason(&parse_json(&body)?).map_err(Problem::invalid)?,
+        None => None,
+    };
     let must = conditions.into_precondition(current);
-    let receipt = api.directory.reset_key(&domain.name, must, &caller.0).await.map_err(|error| match error {
-        ResetKeyError::NotFound => Problem::new(Kind::NotFound, "This node has no key."),
-        ResetKeyError::Stale(current) => Problem::stale(current.map(etag)),
-        ResetKeyError::Directory(error) => error.into(),
-    })?;
+    let receipt =
+        api.directory.reset_key(&domain.name, reason, must, &caller.0).await.map_err(|error| match error {
+            ResetKeyError::NotFound => Problem::new(Kind::NotFound, "This node has no key."),
+            ResetKeyError::Stale(current) => Problem::stale(current.map(etag)),
+            ResetKeyError::Directory(error) => error.into(),
+        })?;
     json(StatusCode::OK, &RegistrationBody::from(&receipt.registered))
 }

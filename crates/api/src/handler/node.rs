@@ -8,16 +8,17 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
+use tandem_model::lint::Quirk;
 use tandem_model::{DomainName, Node, Record, Target};
-use tandem_store::{Effect, NodeState, Precondition, ReadError, RegisterError, Registered, Right, Scope};
+use tandem_store::{Effect, NodeState, ReadError, RegisterError, Registered, Right, Scope};
 use tandem_zone::{Conflict, ConflictKind};
 use tokio::task::JoinSet;
 
 use super::{JSON, json, tagged, with_header};
-use crate::assignment::unassigned;
 use crate::page::Page;
 use crate::precondition::{Conditions, Outcome, etag};
 use crate::problem::{Fault, Kind, MAX_FAULTS, Problem};
+use crate::proof_rule;
 use crate::quota;
 use crate::request::{Caller, PathDomain, demand_accepts, maybe_signed_body, parse_json, query};
 use crate::signed;
@@ -37,7 +38,8 @@ const LOOKUPS_LIMIT: Duration = Duration::from_secs(20);
 ///
 /// Idempotent: the same document again changes nothing. The answer comes when the change is durable and DNS shows it.
 /// As `application/jose+json` the document comes signed by the node's key; once it did, it has to (`key-refused`), with
-/// serials that grow (`old-serial`). A node's token keeps the numbers that the registration has; only an admin token adds some.
+/// serials that grow (`old-serial`). A node's token keeps the numbers that the registration has, and adds those that are
+/// delegated to its domain (setting `numbers.claims`).
 #[utoipa::path(
     put, path = "/v1/nodes/{domain}", operation_id = "putNode", tag = "nodes",
     params(
@@ -96,24 +98,15 @@ pub(crate) async fn put(
     let (node, more) = read_node(domain.name, &body).map_err(Problem::invalid)?;
     normalised.extend(more);
     let signature = signed.map(|(_, signature)| signature);
-    let has_conditions = !conditions.is_empty();
-    let must = if caller.is_admin() || node.numbers.is_empty() {
-        conditions.into_precondition(current)
-    } else {
-        // ENUM-77: before anything is compared with other nodes, so that nobody finds out which numbers are taken.
-        let faults = unassigned(&node, registered.as_ref().map(|registered| &registered.node));
-        if !faults.is_empty() {
-            return Err(Problem::with_faults(Kind::Forbidden, faults));
-        }
-        // An admin may be taking a number away at this moment.
-        Precondition::Revision(current.into_iter().collect())
-    };
-    let refused = |error| match error {
-        RegisterError::Stale(_) if !has_conditions => Problem::unavailable(
-            "Somebody else changed this registration at the same moment; this request changed nothing.",
-        ),
-        error => refused(error, &caller),
-    };
+    let must = conditions.into_precondition(current);
+    // ENUM-77: before anything is compared with other nodes, so that nobody finds out which numbers are taken.
+    let before = registered.as_ref().map(|registered| &registered.node);
+    let unassigned = api.directory.unassigned(&node, before, &caller.0);
+    if !unassigned.is_empty() {
+        return Err(conflicts(&unassigned, &caller));
+    }
+    proof_rule::demand(&api, &caller, node.domain(), signature.as_ref())?;
+    let refused = |error| refused(error, &caller);
     check_hosts(&api, &caller, &node).await?;
     // Held until the change is made, so that two at once do not take the same last place.
     let _share = quota::take(&api, &caller.0, &node, registered.as_ref().map(|registered| &registered.node)).await?;
@@ -166,7 +159,7 @@ pub(crate) async fn get(
     let registered = find(&api, &caller, Right::Read, &domain.name).await?;
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
-    tagged(&headers, registered.revision, || json(StatusCode::OK, &RegistrationBody::from(&registered)))
+    tagged(&headers, registered.revision, || json(StatusCode::OK, &RegistrationBody::seen_by(&registered, &caller.0)))
 }
 
 /// Withdraws a node: its records leave DNS, its numbers are free.
@@ -234,6 +227,7 @@ pub(crate) async fn records(
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
     let records = shown_records(&api, &registered, Effect::Unchanged)?;
+    let records = seen_records(&api, &caller, records);
     let body = RecordsBody::new(&registered.node, &records);
     tagged(&headers, body.tag(), || json(StatusCode::OK, &body))
 }
@@ -279,7 +273,7 @@ pub(crate) async fn list(
         Scope::Nodes(names) => list_below(&api, names, state, after.as_ref(), page.limit + 1).await?,
     };
     let next = page.cut(&mut found, |registered| registered.node.domain().to_string());
-    let body = RegistrationsBody { nodes: found.iter().map(RegistrationBody::from).collect() };
+    let body = RegistrationsBody { nodes: found.iter().map(|one| RegistrationBody::seen_by(one, &caller.0)).collect() };
     with_header(json(StatusCode::OK, &body)?, header::LINK, &page.link(&api.origin(&headers), next.as_deref()))
 }
 
@@ -321,6 +315,15 @@ pub(super) fn shown_records(api: &Api, registered: &Registered, effect: Effect) 
     let node = if effect == Effect::Removed { None } else { registered.shown() };
     let zones = api.directory.live().load();
     node.map_or(Ok(Vec::new()), |node| zones.records(&node).map_err(Problem::internal))
+}
+
+/// Those of `records` that the caller may see: not those that tell numbers, unless it may (ENUM-85).
+fn seen_records(api: &Api, caller: &Caller, mut records: Vec<Record>) -> Vec<Record> {
+    let zones = api.directory.live().load();
+    if let Some(apex) = zones.settings().number_zone.as_ref().filter(|_| !caller.0.sees_numbers()) {
+        records.retain(|record| !record.owner.name.is_at_or_below(apex));
+    }
+    records
 }
 
 fn is_tombstone(registered: &Registered) -> bool {
@@ -400,7 +403,7 @@ pub(super) async fn host_faults(
     found.sort_unstable();
     let mut faults: Vec<(usize, Vec<Fault>)> = Vec::new();
     for (node, target, detail) in found {
-        let fault = Fault { detail, pointer: host_pointer(target).to_string() };
+        let fault = Fault { detail, pointer: host_pointer(target).to_string(), rule: None };
         match faults.last_mut() {
             Some((last, list)) if *last == node => list.push(fault),
             _ => faults.push((node, vec![fault])),
@@ -421,14 +424,23 @@ fn refused(error: RegisterError, caller: &Caller) -> Problem {
 
 /// What stands in a node's way.
 pub(super) fn conflicts(found: &[Conflict], caller: &Caller) -> Problem {
-    let kind = if found.iter().all(is_about_another_node) { Kind::Conflict } else { Kind::InvalidRequest };
+    let kind = if found.iter().any(|conflict| matches!(conflict.kind, ConflictKind::NumberUnassigned(_))) {
+        Kind::Forbidden
+    } else if found.iter().all(is_about_another_node) {
+        Kind::Conflict
+    } else {
+        Kind::InvalidRequest
+    };
     let faults = found.iter().take(MAX_FAULTS).map(|conflict| conflict_fault(conflict, caller)).collect();
     Problem::with_faults(kind, faults)
 }
 
 const fn is_about_another_node(conflict: &Conflict) -> bool {
     match conflict.kind {
-        ConflictKind::OtherNode { .. } | ConflictKind::NumberTaken(_) | ConflictKind::NumberOverlap(_) => true,
+        ConflictKind::OtherNode { .. }
+        | ConflictKind::NumberTaken(_)
+        | ConflictKind::NumberOverlap(_)
+        | ConflictKind::NumberHeld(_) => true,
         ConflictKind::StaticName(_)
         | ConflictKind::Delegated(_)
         | ConflictKind::Redirected(_)
@@ -440,6 +452,7 @@ const fn is_about_another_node(conflict: &Conflict) -> bool {
         | ConflictKind::TargetIsAlias(_)
         | ConflictKind::TargetWithoutAddress(_)
         | ConflictKind::NoNumberZone
+        | ConflictKind::NumberUnassigned(_)
         | ConflictKind::RecordSet(_) => false,
     }
 }
@@ -455,9 +468,20 @@ pub(super) fn conflict_fault(conflict: &Conflict, caller: &Caller) -> Fault {
         ConflictKind::NumberOverlap(node) if hidden(node) => {
             "overlaps a number or block that another node has claimed".into()
         }
+        ConflictKind::NumberHeld(domain) if hidden(domain) => {
+            "somebody else holds it, or a part of it: ask them to delegate it".into()
+        }
+        ConflictKind::NumberUnassigned(range) => format!(
+            "this node does not have {range}: claim it (`tandem numbers claim`), ask the directory's admin to add it, or the \
+             holder of the block to delegate it"
+        ),
         kind => kind.to_string(),
     };
-    Fault { detail, pointer: part_pointer(conflict.part).to_string() }
+    let quirk = match &conflict.kind {
+        ConflictKind::RecordSet(error) => Quirk::behind_records(error),
+        _ => None,
+    };
+    Fault { detail, pointer: part_pointer(conflict.part).to_string(), rule: quirk.map(Quirk::id) }
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ fn changes(served: &Zones, statics: &[StaticZone]) -> BTreeMap<DomainName, (usiz
 
 /// A fault that is at no place of the request: it had none.
 fn fault(detail: String) -> Fault {
-    Fault { detail, pointer: "#".into() }
+    Fault { detail, pointer: "#".into(), rule: None }
 }
 
 impl From<ReloadError> for Problem {

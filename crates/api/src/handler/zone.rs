@@ -94,6 +94,9 @@ pub(crate) async fn export(
     caller.demand_reader()?;
     let zones = api.directory.live().load();
     let serial = zones.zone(&apex.name).ok_or_else(Problem::not_found)?.serial();
+    if zones.settings().number_zone.as_ref() == Some(&apex.name) {
+        super::number::demand_numbers(&caller)?;
+    }
     let records = Records::asked(query(&uri, &["records"])?.find("records"))?;
     demand_accepts(&headers, TEXT_DNS)?;
     tagged(&headers, serial.value().into(), || print(&api, zones, apex.name, records))

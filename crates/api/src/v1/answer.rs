@@ -3,8 +3,8 @@
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tandem_model::node::{KeyHolder, KeyPin};
-use tandem_model::{Node, NumberClaim, Record, Target};
-use tandem_store::{Effect, NodeIdentity, NodeState, Receipt, Registered};
+use tandem_model::{Node, NumberClaim, Probe, Record, Target};
+use tandem_store::{Actor, Effect, NodeIdentity, NodeState, Receipt, Registered};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
@@ -44,6 +44,23 @@ pub(crate) struct NodeBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = u32, minimum = 60, maximum = 2_592_000)]
     lease_seconds: Option<u32>,
+    /// How the node wants its targets looked at; not at all when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = ProbeBody)]
+    probe: Option<ProbeBody>,
+}
+
+/// How a node wants its targets looked at: TLS and the certificate's name always.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Probe)]
+pub(crate) struct ProbeBody {
+    /// Each must answer SIP OPTIONS, too; `true` when not given.
+    #[schema(required = false)]
+    options: bool,
+    /// The keys of valid certificates become TLSA records; `false` when not given.
+    #[schema(required = false)]
+    tlsa: bool,
 }
 
 /// One host and port that serves the domain.
@@ -136,6 +153,7 @@ impl From<&Node> for NodeBody {
             sources: node.sources.iter().map(ToString::to_string).collect(),
             contact: node.contact.as_deref().map(Into::into),
             lease_seconds: node.lease_seconds,
+            probe: node.probe.map(|Probe { options, tlsa }| ProbeBody { options, tlsa }),
         }
     }
 }
@@ -170,9 +188,14 @@ impl From<&KeyPin> for KeyBody {
                 KeyHolder::Node => HolderBody::Node,
                 KeyHolder::Authority => HolderBody::Authority,
             },
-            sha256: key.sha256.iter().map(|octet| format!("{octet:02x}")).collect(),
+            sha256: hex(&key.sha256),
         }
     }
+}
+
+/// Octets in hexadecimal.
+pub(crate) fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// A registration as it stands.
@@ -211,6 +234,22 @@ pub(crate) struct RegistrationBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = NodeKeyBody)]
     key: Option<NodeKeyBody>,
+    /// True when the node has numbers that this token may not see: `numbers` is empty then.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    numbers_hidden: bool,
+}
+
+impl RegistrationBody {
+    /// A registration as `actor` may see it (ENUM-85).
+    pub(crate) fn seen_by(registered: &Registered, actor: &Actor) -> Self {
+        let mut body = Self::from(registered);
+        if let Some(node) = body.node.as_mut().filter(|node| !node.numbers.is_empty() && !actor.sees_numbers()) {
+            node.numbers.clear();
+            body.numbers_hidden = true;
+        }
+        body
+    }
 }
 
 /// The key that signs for a node.
@@ -272,6 +311,7 @@ impl From<&Registered> for RegistrationBody {
             lease_until: rfc3339(standing.lease_until),
             node: (standing.state != NodeState::Tombstone).then(|| NodeBody::from(&registered.node)),
             key: registered.identity.as_deref().map(NodeKeyBody::from),
+            numbers_hidden: false,
         }
     }
 }
@@ -409,6 +449,9 @@ pub(crate) struct Normalised {
 /// Something that works but may not be meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Warning {
+    /// The rule, as docs/quirks.md lists it.
+    #[schema(example = "QUIRK-08")]
+    pub(crate) rule: &'static str,
     /// What it is, and what to do.
     pub(crate) detail: String,
     /// The place in the body; `#/domain` is the domain in the path.

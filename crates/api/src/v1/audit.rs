@@ -17,7 +17,7 @@ pub(crate) struct AuditBody {
     /// When.
     #[schema(format = DateTime, example = "2026-01-31T12:00:00Z")]
     time: String,
-    /// What: `register`, `deregister`, `change-state`, `issue-token`, `drop-token`, `serve-zone`, `drop-zone`, ….
+    /// What: `register`, `deregister`, `change-state`, `issue-token`, `drop-token`, `serve-zone`, `drop-zone`, `claim-number`, ….
     #[schema(example = "change-state")]
     kind: &'static str,
     /// The node's domain, the zone's name or the token's id.
@@ -35,7 +35,7 @@ pub(crate) struct AuditBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = StateBody)]
     state: Option<StateBody>,
-    /// What was said when it was done.
+    /// What was said when it was done; of a change about numbers, which.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String)]
     reason: Option<String>,

@@ -58,6 +58,16 @@ pub(crate) enum NodeChangeKind {
     ChangeState,
     /// An admin lets another key sign, some days from now.
     ResetKey,
+    /// A look at its targets changed how it is shown; what it registered did not change.
+    Probe,
+    /// Sent to webhooks only: the proof of a foreign domain was seen, for the first time or again.
+    ProofValid,
+    /// Sent to webhooks only: that proof ends soon, and was not seen again.
+    ProofLapsing,
+    /// Sent to webhooks only: it has ended. What it was for is not changed any more, then demoted, then taken out.
+    ProofExpired,
+    /// Sent to webhooks only: an admin took it back.
+    ProofRevoked,
 }
 
 /// What is public of a node, as it registered it.
@@ -93,6 +103,11 @@ impl NodeChangeKind {
             Self::Deregister => JournalKind::Deregister.as_str(),
             Self::ChangeState => JournalKind::ChangeState.as_str(),
             Self::ResetKey => JournalKind::ResetKey.as_str(),
+            Self::Probe => JournalKind::Probe.as_str(),
+            Self::ProofValid => JournalKind::ProofValid.as_str(),
+            Self::ProofLapsing => JournalKind::ProofLapsing.as_str(),
+            Self::ProofExpired => JournalKind::ProofExpired.as_str(),
+            Self::ProofRevoked => JournalKind::ProofRevoked.as_str(),
         }
     }
 }
@@ -105,6 +120,11 @@ impl NodeChangeBody {
             JournalKind::Deregister => NodeChangeKind::Deregister,
             JournalKind::ChangeState => NodeChangeKind::ChangeState,
             JournalKind::ResetKey => NodeChangeKind::ResetKey,
+            JournalKind::Probe => NodeChangeKind::Probe,
+            JournalKind::ProofValid => NodeChangeKind::ProofValid,
+            JournalKind::ProofLapsing => NodeChangeKind::ProofLapsing,
+            JournalKind::ProofExpired => NodeChangeKind::ProofExpired,
+            JournalKind::ProofRevoked => NodeChangeKind::ProofRevoked,
             JournalKind::ServeZone
             | JournalKind::DropZone
             | JournalKind::IssueToken
@@ -112,7 +132,15 @@ impl NodeChangeBody {
             | JournalKind::DropToken
             | JournalKind::Invite
             | JournalKind::DropInvitation
-            | JournalKind::RedeemInvitation => return None,
+            | JournalKind::RedeemInvitation
+            | JournalKind::ProofBegun
+            | JournalKind::ProofInvalid
+            | JournalKind::DropProof => return None,
+            JournalKind::ClaimNumber
+            | JournalKind::ApproveNumber
+            | JournalKind::RejectNumber
+            | JournalKind::DelegateNumber
+            | JournalKind::RevokeNumber => return None,
         };
         let is_shown = entry.new_state.is_some_and(NodeState::is_shown);
         Some(Self {

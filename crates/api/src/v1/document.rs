@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use tandem_model::lint::Quirk;
 use tandem_model::node::{
     InvalidNode, KeyHolder, KeyPin, LEASE_RANGE, MAX_ADDRESSES, MAX_KEYS, MAX_NUMBERS, MAX_SOURCES, MAX_TARGETS,
     Network, TTL_RANGE,
 };
 use tandem_model::number::NumberBlock;
-use tandem_model::{DomainName, E164Number, Node, NodeParts, NumberClaim, SipUri, Target};
+use tandem_model::{DomainName, E164Number, Node, NodeParts, NumberClaim, Probe, SipUri, Target};
 use tandem_zone::Part;
 
 use super::answer::Normalised;
@@ -83,7 +84,7 @@ struct Draft {
 
 impl Draft {
     fn read(reader: &mut Reader, domain: DomainName, body: &Value<'_>) -> Option<Self> {
-        const KNOWN: [&str; 7] = ["targets", "numbers", "ttl", "keys", "sources", "contact", "lease_seconds"];
+        const KNOWN: [&str; 8] = ["targets", "numbers", "ttl", "keys", "sources", "contact", "lease_seconds", "probe"];
         let root = Pointer::root();
         let members = reader.object(body, &root, &KNOWN)?;
         let mut draft = Self {
@@ -95,7 +96,11 @@ impl Draft {
             address_places: Vec::new(),
         };
         if let Some((at, value)) = members.demand(reader, "targets") {
-            for (at, item) in reader.list(value, &at, MAX_TARGETS) {
+            let items = reader.list(value, &at, MAX_TARGETS);
+            if matches!(value, Value::List(all) if all.len() > items.len()) {
+                reader.name_rule(&at, Quirk::ManyTargets.id());
+            }
+            for (at, item) in items {
                 if let Some((target, places)) = read_target(reader, item, &at) {
                     draft.parts.targets.push(target);
                     draft.target_places.push(at);
@@ -132,6 +137,9 @@ impl Draft {
         }
         if let Some((at, value)) = members.find("lease_seconds") {
             draft.parts.lease_seconds = read_seconds(reader, value, &at, &LEASE_RANGE);
+        }
+        if let Some((at, value)) = members.find("probe") {
+            draft.parts.probe = read_probe(reader, value, &at);
         }
         if let Some((at, value)) = members.find("contact") {
             draft.parts.contact = reader.text(value, &at).map(Into::into);
@@ -174,8 +182,12 @@ impl Draft {
                         InvalidNode::NoTarget => reader.has_faults(),
                         _ => false,
                     };
+                    let quirk = Quirk::behind_node(&error);
                     if !said {
                         reader.fault(&at, error);
+                    }
+                    if let Some(quirk) = quirk {
+                        reader.name_rule(&at, quirk.id());
                     }
                 }
                 None
@@ -267,6 +279,16 @@ fn read_key(reader: &mut Reader, value: &Value<'_>, at: &Pointer) -> Option<KeyP
     Some(KeyPin { holder: holder?, sha256: sha256? })
 }
 
+fn read_probe(reader: &mut Reader, value: &Value<'_>, at: &Pointer) -> Option<Probe> {
+    let members = reader.object(value, at, &["options", "tlsa"])?;
+    let mut choice = |name: &'static str, default: bool| match members.find(name) {
+        None => Some(default),
+        Some((at, value)) => reader.choice(value, &at),
+    };
+    let (options, tlsa) = (choice("options", true), choice("tlsa", false));
+    Some(Probe { options: options?, tlsa: tlsa? })
+}
+
 fn sha256_from_hex(text: &str) -> Option<[u8; 32]> {
     let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
     let mut octets = [0; 32];
@@ -309,13 +331,14 @@ mod tests {
                 {{"host":"sip2.example.org","port":5081,"priority":20,"weight":5}}],
                "numbers":[{{"e164":"+1 555 0101","uri":"sip:alice@debug.ostn.test"}},{{"block":"+155502"}}],
                "ttl":300,"keys":[{{"holder":"authority","sha256":"{}"}}],"sources":["192.0.2.0/24"],
-               "contact":"ops@debug.ostn.test","lease_seconds":3600}}"#,
+               "contact":"ops@debug.ostn.test","lease_seconds":3600,"probe":{{"tlsa":true}}}}"#,
             "AB".repeat(32)
         ))
         .unwrap();
         assert_eq!((node.targets()[0].priority, node.targets()[0].weight), (10, 0), "defaults");
         assert_eq!((node.targets()[1].priority, node.targets()[1].weight), (20, 5));
         assert_eq!((node.ttl, node.lease_seconds, node.numbers.len()), (300, Some(3600), 2));
+        assert_eq!(node.probe, Some(Probe { options: true, tlsa: true }), "defaults");
         assert_eq!((node.keys[0].holder, node.keys[0].sha256), (KeyHolder::Authority, [0xab; 32]));
         let kept: Vec<_> = normalised.iter().map(|n| (n.pointer.as_str(), n.to.as_str())).collect();
         let key = "ab".repeat(32);
@@ -385,6 +408,9 @@ mod tests {
             (with(r#""ttl":0"#), "#/ttl", "1 to 86400"),
             (with(r#""lease_seconds":59"#), "#/lease_seconds", "60 to 2592000"),
             (with(r#""contact":"""#), "#/contact", "1 to 254 octets"),
+            (with(r#""probe":true"#), "#/probe", "must be an object"),
+            (with(r#""probe":{"options":1}"#), "#/probe/options", "must be true or false; found 1"),
+            (with(r#""probe":{"ping":true}"#), "#/probe/ping", "unknown member"),
             (with(r#""contact":null"#), "#/contact", "found null"),
             (with(r#""sources":["192.0.2.1/24"]"#), "#/sources/0", "behind the prefix"),
             (with(r#""keys":[{"holder":"me","sha256":"00"}]"#), "#/keys/0/holder", "found \"me\""),

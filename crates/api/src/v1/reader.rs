@@ -96,8 +96,14 @@ impl Reader {
 
     fn fault_at(&mut self, at: fmt::Arguments<'_>, detail: impl Display) {
         if self.faults.len() < MAX_FAULTS {
-            self.faults.push(Fault { detail: detail.to_string(), pointer: at.to_string() });
+            self.faults.push(Fault { detail: detail.to_string(), pointer: at.to_string(), rule: None });
         }
+    }
+
+    /// Says which rule is behind the faults at `at`.
+    pub(crate) fn name_rule(&mut self, at: &Pointer, rule: &'static str) {
+        let at = at.to_string();
+        self.faults.iter_mut().filter(|fault| fault.pointer == at).for_each(|fault| fault.rule = Some(rule));
     }
 
     /// Whether a fault stands at `at` already.
@@ -163,6 +169,17 @@ impl Reader {
             Value::Text(text) => Some(text),
             other => {
                 self.fault(at, format_args!("must be a string; found {}", other.kind()));
+                None
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn choice(&mut self, value: &Value<'_>, at: &Pointer) -> Option<bool> {
+        match value {
+            Value::Bool(choice) => Some(*choice),
+            other => {
+                self.fault(at, format_args!("must be true or false; found {}", other.kind()));
                 None
             }
         }

@@ -31,7 +31,8 @@ pub(crate) struct NewTokenBody {
     /// The domains that a node's token is about, and names below them.
     #[schema(required = false, min_items = 1, max_items = 100)]
     names: Vec<String>,
-    /// What a node's token may do there: all of it when not given.
+    /// What a node's token may do there: all of it when not given. With the role `read`: `read`, and `numbers` to see
+    /// the numbers of all nodes too.
     #[schema(required = false, min_items = 1, max_items = 4, value_type = Vec<ActionWord>)]
     actions: Vec<&'static str>,
     /// Networks that its holder calls from; from anywhere when not given.
@@ -68,6 +69,7 @@ pub(crate) enum ActionWord {
     Renew,
     Operate,
     Read,
+    Numbers,
 }
 
 /// How a token came to be.
@@ -127,14 +129,14 @@ fn read(reader: &mut Reader, body: &Value<'_>) -> Option<NewToken> {
         "node" => read_names(reader, &members).map(Scope::Nodes),
         other => {
             for name in ["names", "actions"] {
-                if let Some((at, _)) = members.find(name) {
+                if let Some((at, _)) = members.find(name).filter(|_| other == "admin" || name == "names") {
                     reader.fault(&at, format_args!("belongs to a node's token; one for `{other}` has none"));
                 }
             }
             Some(if other == "admin" { Scope::Admin } else { Scope::Read })
         }
     };
-    let actions = members.find("actions").map_or(Rights::ALL, |(at, value)| read_actions(reader, value, &at));
+    let actions = members.find("actions").map_or(Rights::ALL, |(at, value)| read_actions(reader, value, &at, role));
     let sources = members.find("sources").map_or_else(Vec::new, |(at, value)| read_sources(reader, value, &at));
     let expires_in = match members.find("expires_in") {
         None => Some(DEFAULT_LIFE),
@@ -164,13 +166,17 @@ fn read_names(reader: &mut Reader, members: &Members<'_>) -> Option<Vec<DomainNa
     Some(names)
 }
 
-fn read_actions(reader: &mut Reader, value: &Value<'_>, at: &Pointer) -> Rights {
+fn read_actions(reader: &mut Reader, value: &Value<'_>, at: &Pointer, role: &str) -> Rights {
+    let (known, words): (&[Right], _) = match role {
+        "read" => (&[Right::Read, Right::Numbers], "read or numbers"),
+        _ => (&Right::OF_NODES, "publish, renew, operate or read"),
+    };
     let mut actions = Vec::new();
     for (at, item) in reader.list(value, at, Right::ALL.len()) {
         let action = reader.text(item, &at).and_then(|word| {
-            let action = Right::parse(word);
+            let action = Right::parse(word).filter(|action| known.contains(action));
             if action.is_none() {
-                reader.fault(&at, "must be publish, renew, operate or read");
+                reader.fault(&at, format_args!("must be {words}"));
             }
             action
         });
@@ -271,7 +277,7 @@ pub(crate) struct TokenBody {
     admin: bool,
     /// The domains that it is about, and names below them; empty for a role without.
     names: Vec<String>,
-    /// What it may do there; a node's token only.
+    /// What it may do; missing for admins, and for tokens that read all but numbers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false, value_type = Vec<ActionWord>)]
     actions: Vec<&'static str>,
@@ -303,13 +309,18 @@ pub(crate) struct TokenBody {
 
 impl From<&TokenInfo> for TokenBody {
     fn from(info: &TokenInfo) -> Self {
-        let is_node = matches!(info.scope, Scope::Nodes(_));
         Self {
             id: info.id.clone(),
             role: info.scope.role(),
             admin: info.scope == Scope::Admin,
             names: info.scope.names().iter().map(ToString::to_string).collect(),
-            actions: info.rights.iter().filter(|_| is_node).map(Right::as_str).collect(),
+            actions: match info.scope {
+                Scope::Nodes(_) => info.rights.iter().map(Right::as_str).collect(),
+                Scope::Read if info.rights.contains(Right::Numbers) => {
+                    [Right::Read, Right::Numbers].map(Right::as_str).into()
+                }
+                Scope::Read | Scope::Admin => Vec::new(),
+            },
             sources: info.sources.iter().map(ToString::to_string).collect(),
             label: info.label.clone(),
             origin: info.origin.as_str(),
@@ -406,6 +417,8 @@ mod tests {
             (r#"{"role":"admin","actions":["read"]}"#, "#/actions"),
             (r#"{"names":["a.test"],"actions":[]}"#, "#/actions"),
             (r#"{"names":["a.test"],"actions":["read","fly"]}"#, "#/actions/1"),
+            (r#"{"names":["a.test"],"actions":["read","numbers"]}"#, "#/actions/1"),
+            (r#"{"role":"read","actions":["read","renew"]}"#, "#/actions/1"),
             (r#"{"names":["a.test"],"sources":[]}"#, "#/sources"),
             (r#"{"names":["a.test"],"sources":["192.0.2.1/24"]}"#, "#/sources/0"),
         ] {

@@ -13,6 +13,8 @@ mod limit;
 mod list;
 mod log;
 mod node;
+mod number;
+mod proof;
 mod refusal;
 mod schema;
 mod service;

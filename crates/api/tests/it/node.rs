@@ -80,6 +80,10 @@ fn a_dry_run_writes_nothing() {
     assert!(shown["serial"].is_null() && shown["etag"].is_null());
     let warned: Vec<_> = shown["warnings"].as_array().unwrap().iter().map(|w| w["pointer"].clone()).collect();
     assert_eq!(warned, ["#/targets/0/addresses/0", "#/ttl"]);
+    assert_eq!(
+        (&shown["warnings"][0]["rule"], &shown["warnings"][1]["rule"]),
+        (&json!("QUIRK-08"), &json!("QUIRK-09"))
+    );
     assert_eq!(service.send("GET", NODE, &[], None).status, 404);
 
     let made = service.send("PUT", NODE, &[], Some(body)).json();
@@ -92,6 +96,34 @@ fn a_dry_run_writes_nothing() {
         assert_eq!((answer.status, answer.problem().as_str()), (400, "malformed"), "{query}");
         assert_eq!(service.send("GET", "/v1/nodes/new.ostn.test", &[], None).status, 404, "{query}");
     }
+}
+
+#[test]
+fn quirks_that_break_calls_are_refused_by_rule() {
+    let service = Service::start();
+    let put = |body: &str| service.send("PUT", NODE, &[], Some(body)).json();
+    let target = |host: &str| format!(r#"{{"host":"{host}.debug.ostn.test","port":5061,"addresses":["203.0.113.7"]}}"#);
+    let label = "x".repeat(60);
+    let large: Vec<_> = (0..8).map(|n| target(&format!("{label}{n}"))).collect();
+    let many: Vec<_> = (0..9).map(|n| target(&n.to_string())).collect();
+    for (rule, body) in [
+        ("QUIRK-01", format!(r#"{{"targets":[{}]}}"#, large.join(","))),
+        ("QUIRK-02", format!(r#"{{"targets":[{}]}}"#, many.join(","))),
+        (
+            "QUIRK-03",
+            format!(
+                r#"{{"targets":[{}],"numbers":[{{"e164":"+15550101","uri":"sip:a@debug.ostn.test:5062"}}]}}"#,
+                target("sip")
+            ),
+        ),
+    ] {
+        let refused = put(&body);
+        assert_eq!((&refused["status"], &refused["errors"][0]["rule"]), (&json!(422), &json!(rule)), "{refused}");
+    }
+    assert_eq!(service.send("GET", NODE, &[], None).status, 404);
+    let apex = put(r#"{"targets":[{"host":"debug.ostn.test","port":5060,"addresses":["203.0.113.7"]}]}"#);
+    let rules: Vec<_> = apex["warnings"].as_array().unwrap().iter().map(|one| one["rule"].clone()).collect();
+    assert_eq!(rules, ["QUIRK-05", "QUIRK-12"], "{apex}");
 }
 
 #[test]

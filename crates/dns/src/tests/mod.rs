@@ -138,6 +138,7 @@ fn node() -> Node {
         sources: Vec::new(),
         contact: None,
         lease_seconds: None,
+        probe: None,
     };
     Node::new(parts).unwrap()
 }

@@ -23,6 +23,9 @@ pub struct Client {
     pub reach: Reach,
     /// Whether keys are pinned for servers without a name, so that `sips:bob@192.0.2.1` can be verified (LOC-67).
     pub pins_numeric_hosts: bool,
+    /// Whether SRV questions are put together with the NAPTR question: one round trip less where DNS sends no additional
+    /// data, one question more where it does.
+    pub asks_ahead: bool,
 }
 
 impl Default for Client {
@@ -34,6 +37,7 @@ impl Default for Client {
             order: Order::Weighted,
             reach: Reach::Public,
             pins_numeric_hosts: false,
+            asks_ahead: false,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::question::{Answer, Data, Failure, Found, Kind, Question, Reply};
+use super::question::{Answer, Data, Dnssec, Failure, Found, Kind, Question, Reply};
 use super::{MAX_ADDITIONAL, MAX_ALIASES};
 use crate::name::DomainName;
 
@@ -21,37 +21,46 @@ pub(super) enum Fact {
 
 /// All that was learned for one URI.
 #[derive(Debug, Default)]
-pub(super) struct Facts(HashMap<Question, Fact>);
+pub(super) struct Facts(HashMap<Question, (Fact, Dnssec)>);
 
 impl Facts {
-    pub(super) fn get(&self, question: &Question) -> Option<&Fact> {
-        self.0.get(question)
+    pub(super) fn get(&self, question: &Question) -> Option<(&Fact, Dnssec)> {
+        self.0.get(question).map(|(fact, dnssec)| (fact, *dnssec))
     }
 
     /// Takes a reply in. Afterwards there is a fact for `question`, so nobody waits for it any more.
     ///
     /// An answer outranks additional data that came before it (RFC 2181 5.4.1), never the other way round.
-    pub(super) fn learn(&mut self, question: &Question, reply: Reply) {
+    pub(super) fn learn(&mut self, question: &Question, reply: Reply, dnssec: Dnssec) {
         match reply {
-            Reply::Records(answer) => self.learn_answer(question, answer),
-            Reply::NoData { ttl } => self.set(question.clone(), Fact::Nothing { ttl, no_name: false }),
-            Reply::NxDomain { ttl } => self.set(question.clone(), Fact::Nothing { ttl, no_name: true }),
-            Reply::Failed(failure) => self.set(question.clone(), Fact::Failed(failure)),
+            Reply::Records(answer) => self.learn_answer(question, answer, dnssec),
+            Reply::NoData { ttl } => self.set(question.clone(), Fact::Nothing { ttl, no_name: false }, dnssec),
+            Reply::NxDomain { ttl } => self.set(question.clone(), Fact::Nothing { ttl, no_name: true }, dnssec),
+            // What additional data told already stays: a second question that failed takes nothing away.
+            Reply::Failed(failure) => {
+                let known = matches!(self.0.get(question), Some((fact, _)) if !matches!(fact, Fact::Failed(_)));
+                if failure == Failure::Bogus || !known {
+                    self.set(question.clone(), Fact::Failed(failure), dnssec);
+                }
+            }
         }
     }
 
-    fn set(&mut self, question: Question, fact: Fact) {
-        self.0.insert(question, fact);
+    fn set(&mut self, question: Question, fact: Fact, dnssec: Dnssec) {
+        self.0.insert(question, (fact, dnssec));
     }
 
-    fn learn_answer(&mut self, question: &Question, answer: Answer) {
-        let srv_hosts = self.learn_chain(question, &answer.records);
-        self.learn_additional(question, srv_hosts, answer.additional);
+    fn learn_answer(&mut self, question: &Question, answer: Answer, dnssec: Dnssec) {
+        let srv_hosts = self.learn_chain(question, &answer.records, dnssec);
+        // The AD bit is not about additional data (RFC 4035 3.2.3): a proved chain is asked for step by step.
+        if !dnssec.is_secure() {
+            self.learn_additional(question, srv_hosts, answer.additional, dnssec);
+        }
     }
 
     /// Follows the aliases from the name asked for to the records, as far as this answer goes; what does not lie on
     /// that way is not taken. Gives the SRV targets seen.
-    fn learn_chain(&mut self, question: &Question, records: &[Found]) -> HashSet<DomainName> {
+    fn learn_chain(&mut self, question: &Question, records: &[Found], dnssec: Dnssec) -> HashSet<DomainName> {
         let mut hosts = HashSet::new();
         let mut name = question.name.clone();
         // One step past the limit, so that the procedure sees that it is passed.
@@ -63,7 +72,7 @@ impl Facts {
             if !data.is_empty() {
                 let ttl = here().map(|r| r.ttl).min().unwrap_or(0);
                 hosts.extend(data.iter().filter_map(srv_host));
-                self.set(at, Fact::Records { ttl, data });
+                self.set(at, Fact::Records { ttl, data }, dnssec);
                 return hosts;
             }
             let alias = here().find_map(|r| match &r.data {
@@ -72,13 +81,13 @@ impl Facts {
             });
             match alias {
                 Some((ttl, target)) => {
-                    self.set(at, Fact::Alias { ttl, target: target.clone() });
+                    self.set(at, Fact::Alias { ttl, target: target.clone() }, dnssec);
                     name = target;
                 }
                 // The alias leads out of this answer: its end is asked for next. An answer that is not about the
                 // name asked for at all is none.
                 None if step == 0 => {
-                    self.set(at, Fact::Failed(Failure::Unreadable));
+                    self.set(at, Fact::Failed(Failure::Unreadable), dnssec);
                     return hosts;
                 }
                 None => return hosts,
@@ -89,7 +98,13 @@ impl Facts {
 
     /// Takes additional data that may stand for what would be asked next: SRV and addresses, at or below the domain
     /// asked about, or at the targets of SRV records in this very reply. Anything else could be about anybody.
-    fn learn_additional(&mut self, question: &Question, mut hosts: HashSet<DomainName>, additional: Vec<Found>) {
+    fn learn_additional(
+        &mut self,
+        question: &Question,
+        mut hosts: HashSet<DomainName>,
+        additional: Vec<Found>,
+        dnssec: Dnssec,
+    ) {
         let domain = without_underscores(&question.name);
         let additional: Vec<_> = additional.into_iter().take(MAX_ADDITIONAL).collect();
         let inside = |record: &Found| domain.as_ref().is_some_and(|domain| record.owner.is_at_or_below(domain));
@@ -100,7 +115,7 @@ impl Facts {
                 Data::Srv(_) => inside(&record),
                 Data::A(_) | Data::Aaaa(_) => inside(&record) || hosts.contains(&record.owner),
                 Data::Unusable(kind) => kind != Kind::Naptr && inside(&record),
-                Data::Naptr(_) | Data::Cname(_) => false,
+                Data::Naptr(_) | Data::Cname(_) | Data::Tlsa(_) => false,
             };
             if let (true, Some(kind)) = (wanted, record.data.kind()) {
                 let (ttl, data) = sets.entry(Question { name: record.owner, kind }).or_insert((record.ttl, Vec::new()));
@@ -109,7 +124,13 @@ impl Facts {
             }
         }
         for (question, (ttl, data)) in sets {
-            self.0.entry(question).or_insert(Fact::Records { ttl, data });
+            let known = self
+                .0
+                .get(&question)
+                .is_some_and(|(fact, _)| !matches!(fact, Fact::Failed(failure) if *failure != Failure::Bogus));
+            if !known {
+                self.set(question, Fact::Records { ttl, data }, dnssec);
+            }
         }
     }
 }

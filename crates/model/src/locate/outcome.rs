@@ -3,9 +3,10 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use super::question::{Failure, Question};
+use super::question::{Dnssec, Failure, Question};
 use super::service::Service;
 use crate::name::DomainName;
+use crate::numbering::EnumError;
 use crate::uri::{Host, InvalidUri};
 
 /// Where to send a request: one element of the list that is tried in order (RFC 3263 4.3; LOC-80 to LOC-85).
@@ -20,8 +21,30 @@ pub struct NextHop {
     pub tls_name: Option<DomainName>,
     /// The SRV target that the address belongs to; `None` if no SRV record led here.
     pub srv_target: Option<DomainName>,
+    /// Rank of the SRV record that led here; `None` if none did.
+    pub rank: Option<Rank>,
+    /// What DNSSEC says of the way here: it decides whether DANE applies (CERT-41 to CERT-43).
+    pub dnssec: HopDnssec,
     /// Seconds that this element may be kept (LOC-88): the least TTL of the records that led here. `None` if none did.
     pub ttl: Option<u32>,
+}
+
+/// An SRV record's priority and weight (RFC 2782): who keeps a result draws among equals anew for each call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rank {
+    /// Lower is tried first.
+    pub priority: u16,
+    /// Share among records of one priority.
+    pub weight: u16,
+}
+
+/// DNSSEC status of what led to a next hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct HopDnssec {
+    /// Of NAPTR, SRV, and aliases on the way: the least of them.
+    pub chain: Dnssec,
+    /// Of the address, aliases included.
+    pub address: Dnssec,
 }
 
 /// What the procedure came to.
@@ -46,6 +69,16 @@ pub struct Reason {
     pub rule: &'static str,
     /// What was found or decided, in one line.
     pub text: String,
+    /// DNSSEC status of the answer that this step builds on; `None` for a step without one.
+    pub dnssec: Option<Dnssec>,
+}
+
+impl Reason {
+    /// A step that builds on no answer.
+    #[must_use]
+    pub const fn new(rule: &'static str, text: String) -> Self {
+        Self { rule, text, dnssec: None }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -84,6 +117,23 @@ pub enum LocateError {
         #[source]
         failure: Failure,
     },
+    /// The way leads back to the element that asks: a loop, or a number or domain of our own.
+    #[error("{0} is this very element: deliver the call here instead of forwarding it")]
+    Ourselves(Host),
+    /// The domain offered SIP over TLS before, and now its records lead to plaintext only (LOC-89): not followed.
+    #[error("{0} offered SIP over TLS before and does not now: ask its operator whether that is meant")]
+    SipsVanished(DomainName),
+    /// Every server said 503 with Retry-After, and that time is not over (LOC-83).
+    #[error("every server of {domain} asked for no calls: try again in {seconds} s")]
+    Busy {
+        /// The URI's host.
+        domain: Host,
+        /// Seconds until the first of them may be tried again.
+        seconds: u32,
+    },
+    /// The number leads to no SIP URI.
+    #[error("the number has no SIP URI")]
+    Number(#[source] EnumError),
     /// Our own policy forbids it.
     #[error("refused by policy")]
     PolicyRefused(#[source] Refusal),
@@ -103,6 +153,9 @@ pub enum Refusal {
     /// A multicast address (LOC-11).
     #[error("{0} is a multicast address: no single server can be verified there")]
     Multicast(IpAddr),
+    /// The directory says that the domain's keys or server are in wrong hands.
+    #[error("the directory says that this domain is compromised: no call until its operator has mended it")]
+    Compromised,
     /// A record led to a loopback, private, link-local or multicast address.
     #[error(
         "the domain's records lead to {0}, which is not a public address: allow private addresses if this is your own network"

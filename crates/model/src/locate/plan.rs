@@ -42,7 +42,7 @@ pub(super) enum Route {
 impl Plan {
     pub(super) fn new(uri: &SipUri, request: Request, client: &Client) -> Self {
         let mut reasons = Vec::new();
-        let mut because = |rule, text: String| reasons.push(Reason { rule, text });
+        let mut because = |rule, text: String| reasons.push(Reason::new(rule, text));
         let as_sips = uri.is_sips() || request.request_uri_is_sips;
         let secure = as_sips || client.mode == Mode::Secure;
         if uri.is_sips() {
@@ -100,7 +100,7 @@ impl Plan {
             _ => Ok(route),
         };
         let (host, tls_name) = (sent_by.host.clone(), sent_by.host.as_name().cloned());
-        let reasons = vec![Reason { rule, text }];
+        let reasons = vec![Reason::new(rule, text)];
         Self { route, secure: service.is_secure(), services: vec![service], host, tls_name, reasons }
     }
 }

@@ -17,6 +17,8 @@ pub enum Kind {
     A,
     /// IPv6 addresses.
     Aaaa,
+    /// Certificate associations (RFC 6698). The machine never asks for them; who connects does.
+    Tlsa,
 }
 
 impl fmt::Display for Kind {
@@ -26,6 +28,7 @@ impl fmt::Display for Kind {
             Self::Srv => "SRV",
             Self::A => "A",
             Self::Aaaa => "AAAA",
+            Self::Tlsa => "TLSA",
         })
     }
 }
@@ -98,6 +101,8 @@ pub enum Data {
     Naptr(Naptr),
     /// SRV.
     Srv(Srv),
+    /// TLSA, as it came: nothing in it is checked.
+    Tlsa(TlsaData),
     /// A record of this type that cannot be used, as when a name in it has octets that no SIP name has: it counts as a
     /// record, but is skipped.
     Unusable(Kind),
@@ -112,6 +117,7 @@ impl Data {
             Self::Aaaa(_) => Some(Kind::Aaaa),
             Self::Naptr(_) => Some(Kind::Naptr),
             Self::Srv(_) => Some(Kind::Srv),
+            Self::Tlsa(_) => Some(Kind::Tlsa),
             Self::Unusable(kind) => Some(*kind),
             Self::Cname(_) => None,
         }
@@ -123,8 +129,62 @@ impl Data {
         match self {
             Self::A(v4) => Some(IpAddr::V4(*v4)),
             Self::Aaaa(v6) => Some(IpAddr::V6(*v6)),
-            Self::Cname(_) | Self::Naptr(_) | Self::Srv(_) | Self::Unusable(_) => None,
+            Self::Cname(_) | Self::Naptr(_) | Self::Srv(_) | Self::Tlsa(_) | Self::Unusable(_) => None,
         }
+    }
+}
+
+/// TLSA data of any kind (RFC 6698 2.1). [`record::Tlsa`](crate::record::Tlsa) is the one kind that we publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsaData {
+    /// Certificate usage.
+    pub usage: u8,
+    /// Selector: 0 the certificate, 1 its public key.
+    pub selector: u8,
+    /// Matching type: 0 the whole, 1 SHA-256, 2 SHA-512.
+    pub matching: u8,
+    /// The association data.
+    pub data: Box<[u8]>,
+}
+
+/// How far an answer is proved by DNSSEC, by the judgement of a validator that we trust (CERT-57). An answer that failed
+/// validation is none: [`Failure::Bogus`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Dnssec {
+    /// Signed, and the chain of trust holds.
+    Secure,
+    /// A trusted validator saw it and did not find it signed.
+    Insecure,
+    /// Nobody whom we trust has looked: counts as insecure, never as an error.
+    #[default]
+    Indeterminate,
+}
+
+impl Dnssec {
+    /// The status of what needs both: secure only if both are (CERT-58).
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Secure, Self::Secure) => Self::Secure,
+            (Self::Insecure, _) | (_, Self::Insecure) => Self::Insecure,
+            _ => Self::Indeterminate,
+        }
+    }
+
+    /// Whether DANE may build on it (CERT-41).
+    #[must_use]
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Secure)
+    }
+}
+
+impl fmt::Display for Dnssec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Secure => "secure",
+            Self::Insecure => "insecure",
+            Self::Indeterminate => "indeterminate",
+        })
     }
 }
 

@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 
 use super::client::Client;
 use super::facts::{Fact, Facts};
-use super::outcome::{LocateError, Located, NextHop, Reason, Refusal};
+use super::outcome::{HopDnssec, LocateError, Located, NextHop, Rank, Reason, Refusal};
 use super::plan::{Plan, Route};
-use super::question::{Data, Failure, Kind, Question};
+use super::question::{Data, Dnssec, Failure, Kind, Question};
 use super::service::Service;
 use super::{MAX_ALIASES, MAX_NAPTRS, MAX_NEXT_HOPS, MAX_SRV_QUESTIONS, MAX_SRVS};
 use crate::name::DomainName;
@@ -51,6 +51,10 @@ pub(super) struct Run<'a, D> {
     ttl: Option<u32>,
     aliases: BTreeSet<DomainName>,
     naptr_offered_sips: Option<bool>,
+    /// Status of the chain so far; addresses come on top.
+    chain: Option<Dnssec>,
+    /// Status of the last look-up, until a reason takes it.
+    noted: Option<Dnssec>,
 }
 
 /// What one lookup gave, aliases followed.
@@ -64,13 +68,30 @@ enum Looked<'a> {
 struct Host {
     name: DomainName,
     port: u16,
-    from_srv: bool,
+    /// The SRV record that named it, if one did.
+    rank: Option<Rank>,
+}
+
+impl Host {
+    const fn is_from_srv(&self) -> bool {
+        self.rank.is_some()
+    }
 }
 
 impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
     pub(super) const fn new(client: &'a Client, facts: &'a Facts, memo: &'a mut Option<Memo>, draw: &'a mut D) -> Self {
-        let aliases = BTreeSet::new();
-        Self { client, facts, memo, draw, reasons: Vec::new(), ttl: None, aliases, naptr_offered_sips: None }
+        Self {
+            client,
+            facts,
+            memo,
+            draw,
+            reasons: Vec::new(),
+            ttl: None,
+            aliases: BTreeSet::new(),
+            naptr_offered_sips: None,
+            chain: None,
+            noted: None,
+        }
     }
 
     /// Everything from the URI to the next hops.
@@ -78,10 +99,11 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
         self.reasons.clone_from(&plan.reasons);
         match plan.route.clone()? {
             Route::Numeric { service, address } => {
-                Ok(vec![NextHop { service, address, tls_name: tls_name(plan, service), srv_target: None, ttl: None }])
+                let (tls_name, dnssec) = (tls_name(plan, service), HopDnssec::default());
+                Ok(vec![NextHop { service, address, tls_name, srv_target: None, rank: None, dnssec, ttl: None }])
             }
             Route::Address { target, service, port } => {
-                self.addresses(plan, &target, service, vec![Host { name: target.clone(), port, from_srv: false }])
+                self.addresses(plan, &target, service, vec![Host { name: target.clone(), port, rank: None }])
             }
             Route::Srv { target, service } => match srv_name(service, &target) {
                 Some(name) => self.srv(plan, &target, service, &name),
@@ -104,8 +126,21 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
     /// RFC 3263 4.1: the domain's own choice of transport.
     fn naptr(&mut self, plan: &Plan, target: &DomainName, fallback: Service) -> Result<Vec<NextHop>, Stop> {
         let question = Question { name: target.clone(), kind: Kind::Naptr };
-        let records = match self.look_up(&question)?.0 {
-            Looked::Records(records) => records,
+        let looked = match self.look_up(&question) {
+            Err(Stop::Missing(mut questions)) => {
+                if self.client.asks_ahead {
+                    questions.extend(self.probes(plan, target).into_iter().map(|(_, question)| question));
+                }
+                return Err(Stop::Missing(questions));
+            }
+            looked => looked?,
+        };
+        let records = match looked.0 {
+            Looked::Records(records) => {
+                // CERT-42: what chose the SRV name belongs to the chain.
+                self.chain = Some(looked.2);
+                records
+            }
             Looked::Nothing { no_name } => {
                 self.naptr_offered_sips = Some(false);
                 let what = if no_name { "no such name" } else { "no records" };
@@ -139,33 +174,27 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
 
     /// RFC 3263 4.1, without NAPTR: one SRV question a service, the client's liking decides (LOC-35).
     fn probe(&mut self, plan: &Plan, target: &DomainName, fallback: Service) -> Result<Vec<NextHop>, Stop> {
-        // For sip: URIs the plain prefixes only, as RFC 3263 has it; in secure mode `_sips` only (LOC-36).
-        let mut probes: Vec<(Service, DomainName)> = Vec::new();
-        for &service in plan.services.iter().filter(|s| s.is_secure() == plan.secure) {
-            match srv_name(service, target) {
-                Some(name) if !probes.iter().any(|(_, n)| *n == name) => probes.push((service, name)),
-                _ => {}
-            }
-        }
-        probes.truncate(MAX_SRV_QUESTIONS); // LOC-90
+        // What NAPTR says counts only if it names something: otherwise the SRV name follows from the domain alone.
+        self.chain = None;
+        let probes = self.probes(plan, target);
         let mut missing = Vec::new();
         let mut refused = false;
-        for (service, name) in &probes {
-            let question = Question { name: name.clone(), kind: Kind::Srv };
-            match self.look_up(&question).map(|(looked, _)| looked) {
+        for (service, question) in probes {
+            match self.look_up(&question) {
                 Err(Stop::Missing(questions)) => missing.extend(questions),
                 Err(stop) => return Err(stop),
                 // What comes later counts only when everything before it is known.
                 Ok(_) if !missing.is_empty() => {}
-                Ok(Looked::Failed(failure)) => return Err(self.temporary(question, failure)),
-                Ok(Looked::Nothing { .. }) => self.because("LOC-35", format!("{question}: none")),
-                Ok(Looked::Records(records)) if is_root_only(records) => {
+                Ok((Looked::Failed(failure), ..)) => return Err(self.temporary(question, failure)),
+                Ok((Looked::Nothing { .. }, ..)) => self.because("LOC-35", format!("{question}: none")),
+                Ok((Looked::Records(records), ..)) if is_root_only(records) => {
                     self.because("LOC-56", format!("{question}: the root as target, {service} is not offered"));
                     refused = true;
                 }
-                Ok(Looked::Records(records)) => {
+                Ok((Looked::Records(records), _, dnssec)) => {
+                    self.chain = Some(dnssec);
                     self.because("LOC-35", format!("{question}: {} records, {service} it is", records.len()));
-                    return self.sort(plan, target, *service, name, records);
+                    return self.sort(plan, target, service, &question.name, records);
                 }
             }
         }
@@ -179,6 +208,22 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
         self.target_addresses(plan, target, fallback)
     }
 
+    /// One SRV question a service. For sip: URIs the plain prefixes only, as RFC 3263 has it; in secure mode `_sips`
+    /// only (LOC-36).
+    fn probes(&self, plan: &Plan, target: &DomainName) -> Vec<(Service, Question)> {
+        let mut probes: Vec<(Service, Question)> = Vec::new();
+        for &service in plan.services.iter().filter(|s| s.is_secure() == plan.secure) {
+            match srv_name(service, target) {
+                Some(name) if !probes.iter().any(|(_, question)| question.name == name) => {
+                    probes.push((service, Question { name, kind: Kind::Srv }));
+                }
+                _ => {}
+            }
+        }
+        probes.truncate(MAX_SRV_QUESTIONS); // LOC-90
+        probes
+    }
+
     /// RFC 3263 4.2: the SRV set of a service that is already chosen.
     fn srv(
         &mut self,
@@ -188,7 +233,8 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
         name: &DomainName,
     ) -> Result<Vec<NextHop>, Stop> {
         let question = Question { name: name.clone(), kind: Kind::Srv };
-        match self.look_up(&question)?.0 {
+        let (looked, _, dnssec) = self.look_up(&question)?;
+        match looked {
             Looked::Failed(failure) => Err(self.temporary(question, failure)),
             Looked::Nothing { .. } => {
                 self.because("LOC-54", format!("{question}: none; {service} to the addresses of {target}"));
@@ -199,7 +245,10 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
                 self.because("LOC-55", format!("{question}: the root as target, {service} is not offered"));
                 Err(LocateError::ServiceNotAvailable(target.clone()).into())
             }
-            Looked::Records(records) => self.sort(plan, target, service, name, records),
+            Looked::Records(records) => {
+                self.chain = Some(self.chain.unwrap_or(Dnssec::Secure).and(dnssec));
+                self.sort(plan, target, service, name, records)
+            }
         }
     }
 
@@ -222,7 +271,10 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
         let srvs = self.memo.as_ref().map_or(&[][..], |memo| &memo.srvs);
         let hosts: Vec<_> = srvs
             .iter()
-            .filter_map(|srv| Some(Host { name: srv.target.clone()?, port: srv.port, from_srv: true }))
+            .filter_map(|srv| {
+                let rank = Some(Rank { priority: srv.priority, weight: srv.weight });
+                Some(Host { name: srv.target.clone()?, port: srv.port, rank })
+            })
             .collect();
         let shown: Vec<_> = hosts.iter().map(|host| format!("{}:{}", host.name, host.port)).collect();
         self.because("LOC-58", format!("{name} SRV, in order: {}", shown.join(", ")));
@@ -234,7 +286,9 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
     }
 
     fn target_addresses(&mut self, plan: &Plan, target: &DomainName, service: Service) -> Result<Vec<NextHop>, Stop> {
-        let host = Host { name: target.clone(), port: service.default_port(), from_srv: false };
+        // CERT-41: no SRV set, no DANE.
+        self.chain = None;
+        let host = Host { name: target.clone(), port: service.default_port(), rank: None };
         self.addresses(plan, target, service, vec![host])
     }
 
@@ -246,11 +300,11 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
         service: Service,
         hosts: Vec<Host>,
     ) -> Result<Vec<NextHop>, Stop> {
-        let chain_ttl = self.ttl;
+        let (chain_ttl, chain) = (self.ttl, self.chain.unwrap_or_default());
         let (mut hops, mut seen) = (Vec::new(), HashSet::new());
         let (mut missing, mut failed, mut forbidden) = (Vec::new(), None, None);
         // Only the domain's own addresses tell whether it exists.
-        let mut no_name = hosts.iter().any(|host| !host.from_srv);
+        let mut no_name = hosts.iter().any(|host| !host.is_from_srv());
         for host in hosts {
             let before = hops.len();
             // LOC-63: addresses are never mixed across hosts. The family preferred here comes first.
@@ -259,23 +313,25 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
                 match self.look_up(&question) {
                     Err(Stop::Missing(questions)) => missing.extend(questions),
                     Err(stop) => return Err(stop),
-                    Ok((Looked::Nothing { no_name: none_here }, _)) => no_name &= none_here,
-                    Ok((Looked::Failed(failure), _)) => {
+                    Ok((Looked::Nothing { no_name: none_here }, ..)) => no_name &= none_here,
+                    Ok((Looked::Failed(failure), ..)) => {
                         self.because("LOC-39", format!("{question}: {failure}"));
                         failed = failed.or(Some((question, failure)));
                     }
-                    Ok((Looked::Records(records), ttl)) => {
+                    Ok((Looked::Records(records), ttl, address_dnssec)) => {
                         no_name = false;
+                        let dnssec = HopDnssec { chain, address: address_dnssec };
                         let ttl = least(chain_ttl, ttl);
                         for ip in records.iter().filter_map(Data::address) {
                             if !self.client.reach.allows(ip) {
                                 self.because("LOC-65", format!("{}: {ip} is not public, skipped", host.name));
                                 forbidden = forbidden.or(Some(ip));
                             } else if hops.len() < MAX_NEXT_HOPS && seen.insert((ip, host.port)) {
-                                let srv_target = host.from_srv.then(|| host.name.clone());
+                                let srv_target = host.is_from_srv().then(|| host.name.clone());
                                 let address = SocketAddr::new(ip, host.port);
                                 let tls_name = tls_name(plan, service);
-                                hops.push(NextHop { service, address, tls_name, srv_target, ttl });
+                                let rank = host.rank;
+                                hops.push(NextHop { service, address, tls_name, srv_target, rank, dnssec, ttl });
                             }
                         }
                     }
@@ -301,14 +357,16 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
         }
     }
     /// One lookup, aliases followed, with the least TTL of what it went through. Notes that TTL for the whole, too.
-    fn look_up(&mut self, question: &Question) -> Result<(Looked<'a>, Option<u32>), Stop> {
+    fn look_up(&mut self, question: &Question) -> Result<(Looked<'a>, Option<u32>, Dnssec), Stop> {
         let facts = self.facts;
         let mut at = question.clone();
-        let (mut hops, mut least_ttl) = (0, None);
+        let (mut hops, mut least_ttl, mut status) = (0, None, Dnssec::Secure);
         let looked = loop {
-            match facts.get(&at) {
-                None => return Err(Stop::Missing(vec![at])),
-                Some(Fact::Alias { ttl, target }) => {
+            let Some((fact, dnssec)) = facts.get(&at) else { return Err(Stop::Missing(vec![at])) };
+            // CERT-58: one insecure step makes the rest insecure.
+            status = status.and(dnssec);
+            match fact {
+                Fact::Alias { ttl, target } => {
                     self.aliases.insert(at.name.clone());
                     hops += 1;
                     // LOC-60, LOC-90: followed up to a limit, which ends circles too.
@@ -320,23 +378,24 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
                     least_ttl = least(least_ttl, Some(*ttl));
                     at.name = target.clone();
                 }
-                Some(Fact::Records { ttl, data }) => {
+                Fact::Records { ttl, data } => {
                     least_ttl = least(least_ttl, Some(*ttl));
                     break Looked::Records(data);
                 }
-                Some(Fact::Nothing { ttl, no_name }) => {
+                Fact::Nothing { ttl, no_name } => {
                     least_ttl = least(least_ttl, Some(*ttl));
                     break Looked::Nothing { no_name: *no_name };
                 }
-                Some(Fact::Failed(failure)) => break Looked::Failed(*failure),
+                Fact::Failed(failure) => break Looked::Failed(*failure),
             }
         };
         self.ttl = least(self.ttl, least_ttl);
-        Ok((looked, least_ttl))
+        self.noted = Some(status);
+        Ok((looked, least_ttl, status))
     }
 
     fn note_host(&mut self, host: &Host, service: Service, hops: &[NextHop]) {
-        let rule = if host.from_srv { "LOC-59" } else { "LOC-51" };
+        let rule = if host.is_from_srv() { "LOC-59" } else { "LOC-51" };
         let shown: Vec<_> = hops.iter().map(|hop| hop.address.to_string()).collect();
         let what = if shown.is_empty() { "no new address, skipped".to_owned() } else { shown.join(", ") };
         self.because(rule, format!("{service} at {}: {what}", host.name));
@@ -348,7 +407,8 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
     }
 
     fn because(&mut self, rule: &'static str, text: String) {
-        self.reasons.push(Reason { rule, text });
+        let dnssec = self.noted.take();
+        self.reasons.push(Reason { rule, text, dnssec });
     }
 }
 

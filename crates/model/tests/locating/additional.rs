@@ -1,7 +1,9 @@
 //! What the machine takes from additional sections, what it leaves, and the TTLs of what it makes.
 
 use tandem_model::DomainName;
-use tandem_model::locate::{Data, Found, MAX_ADDITIONAL, Question, Reply, Request};
+use tandem_model::locate::{
+    Client, Data, Dnssec, Found, Locate, Located, MAX_ADDITIONAL, Question, Reply, Request, Step,
+};
 
 use crate::zone::{NEGATIVE_TTL, TTL, ZoneFile};
 use crate::{client, run, shown, uri};
@@ -127,4 +129,79 @@ fn reasons_name_their_rules() {
         let got: Vec<_> = located.reasons.iter().map(|reason| reason.rule).collect();
         assert_eq!(got.join(" "), rules, "{text}: {:#?}", located.reasons);
     }
+}
+
+/// Answers whole rounds: everything that is under way at once. Gives their number and that of the questions.
+fn rounds(client: Client, reply: impl Fn(&Question) -> (Reply, Dnssec)) -> (usize, usize, Located) {
+    let (mut locate, mut step) = Locate::start(&uri("sip:a@d.test"), Request::default(), client, |sum| sum);
+    let (mut rounds, mut asked) = (0, 0);
+    loop {
+        let mut next = Vec::new();
+        match step {
+            Step::Done(located) => return (rounds, asked, located),
+            Step::Ask(questions) => next = questions,
+            Step::Wait => {}
+        }
+        rounds += 1;
+        let mut last = Step::Wait;
+        while !next.is_empty() {
+            let round = std::mem::take(&mut next);
+            asked += round.len();
+            for question in round {
+                let (reply, dnssec) = reply(&question);
+                match locate.answer_with(&question, reply, dnssec) {
+                    Step::Ask(questions) => match last {
+                        Step::Ask(ref mut more) => more.extend(questions),
+                        _ => last = Step::Ask(questions),
+                    },
+                    Step::Wait => {}
+                    done @ Step::Done(_) => last = done,
+                }
+            }
+        }
+        step = last;
+    }
+}
+
+#[test]
+fn round_trips() {
+    let ahead = || Client { asks_ahead: true, ..Client::default() };
+    let bare = with(vec![]);
+    let chain = with(records(ZONE, TTL));
+    let plain = |reply: Reply| (reply, Dnssec::Indeterminate);
+    let (trips, asked, located) = rounds(ahead(), |question| plain(bare(question)));
+    assert_eq!((trips, asked, shown(&located)), (2, 6, HOPS.to_owned()), "two round trips, no question too many");
+    assert_eq!(rounds(Client::default(), |question| plain(bare(question))).0, 3);
+    let (trips, asked, located) = rounds(ahead(), |question| plain(chain(question)));
+    assert_eq!((trips, asked, shown(&located)), (1, 2, HOPS.to_owned()), "one where the chain comes along");
+}
+
+#[test]
+fn dnssec_of_each_step() {
+    let bare = with(vec![]);
+    let chain = with(records(ZONE, TTL));
+    let hops = |located: &Located| -> Vec<(Dnssec, Dnssec)> {
+        located.outcome.as_ref().unwrap().iter().map(|hop| (hop.dnssec.chain, hop.dnssec.address)).collect()
+    };
+    let secure = |_: &Question| Dnssec::Secure;
+    let (_, asked, located) = rounds(Client::default(), |question| (chain(question), secure(question)));
+    assert_eq!(hops(&located), [(Dnssec::Secure, Dnssec::Secure); 4]);
+    assert_eq!(asked, 6, "additional data is proved by nobody, so each step is asked for");
+    assert!(located.reasons.iter().any(|reason| reason.dnssec == Some(Dnssec::Secure)));
+    // One insecure step of the chain makes the whole insecure (CERT-42, CERT-58); an insecure address only itself.
+    let naptr = |question: &Question| match question.name.to_string() == "d.test" {
+        true => Dnssec::Insecure,
+        false => Dnssec::Secure,
+    };
+    let (.., located) = rounds(Client::default(), |question| (bare(question), naptr(question)));
+    assert_eq!(hops(&located), [(Dnssec::Insecure, Dnssec::Secure); 4]);
+    let edge = |question: &Question| match question.name.to_string() == "edge.provider.test" {
+        true => Dnssec::Insecure,
+        false => Dnssec::Secure,
+    };
+    let (.., located) = rounds(Client::default(), |question| (bare(question), edge(question)));
+    let (good, bad) = ((Dnssec::Secure, Dnssec::Secure), (Dnssec::Secure, Dnssec::Insecure));
+    assert_eq!(hops(&located), [good, good, bad, bad], "CERT-43");
+    let (.., located) = rounds(Client::default(), |question| (bare(question), Dnssec::Indeterminate));
+    assert_eq!(hops(&located), [(Dnssec::Indeterminate, Dnssec::Indeterminate); 4]);
 }

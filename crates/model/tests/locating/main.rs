@@ -79,6 +79,10 @@ fn error_name(error: &LocateError) -> &'static str {
         LocateError::NoUsableAddress(_) => "NoUsableAddress",
         LocateError::TemporaryFailure { .. } => "TemporaryFailure",
         LocateError::PolicyRefused(_) => "PolicyRefused",
+        LocateError::Ourselves(_)
+        | LocateError::SipsVanished(_)
+        | LocateError::Busy { .. }
+        | LocateError::Number(_) => "not of the machine",
     }
 }
 

@@ -67,7 +67,7 @@ fn prober(authorities: &[&Peer]) -> Prober {
 
 async fn look(prober: &Prober, peer: &Peer, keys: &[KeyPin]) -> Result<Sound, ProbeError> {
     let domain = DomainName::parse("a.test").unwrap();
-    let target = ProbeTarget { domain: &domain, addresses: &[peer.address], keys };
+    let target = ProbeTarget { domain: &domain, addresses: &[peer.address], keys, options: true };
     prober.probe(target, UnixTime::now()).await
 }
 
@@ -75,12 +75,13 @@ fn pin(peer: &Peer) -> KeyPin {
     KeyPin { holder: KeyHolder::Node, sha256: crate::name::spki_digest(&peer.certificate).unwrap() }
 }
 
+/// CERT-61: over TLS 1.3, and over 1.2.
 #[tokio::test]
 async fn a_sound_target() {
     for versions in [BOTH, &[&rustls::version::TLS12]] {
         let peer = peer(&["a.test"], versions, OK).await;
         let sound = look(&prober(&[]), &peer, &[pin(&peer)]).await.unwrap();
-        assert_eq!((sound.trusted, sound.life), (Trusted::NodeKey, Life::Alive { code: 200 }));
+        assert_eq!((sound.trusted, sound.life), (Trusted::NodeKey, Some(Life::Alive { code: 200 })));
         assert_eq!(sound.leaf.identities, ["a.test".into()]);
         let heard = peer.heard.await.unwrap().unwrap();
         assert!(heard.starts_with("OPTIONS sip:a.test SIP/2.0\r\n"), "{heard}");
@@ -113,7 +114,7 @@ async fn other_failures_have_names() {
         let _ = stream.read_to_end(&mut octets).await;
     });
     let domain = DomainName::parse("a.test").unwrap();
-    let target = ProbeTarget { domain: &domain, addresses: &[address], keys: &[] };
+    let target = ProbeTarget { domain: &domain, addresses: &[address], keys: &[], options: true };
     let result = prober(&[]).probe(target, UnixTime::now()).await;
     assert!(matches!(result, Err(ProbeError::Tls(TlsError::Handshake(_)))), "{result:?}");
     server.await.unwrap();
@@ -128,4 +129,31 @@ async fn other_failures_have_names() {
     );
     let result = strict.probe(target, UnixTime::now()).await;
     assert!(matches!(result, Err(ProbeError::Connect(ConnectError::Refused(_)))), "{result:?}");
+}
+
+/// Whoever sends an octet now and then, or none, holds a probe up no longer than its own limit (threat 19).
+#[tokio::test]
+async fn a_tarpit_costs_no_more_than_the_limit() {
+    let limit = Duration::from_millis(300);
+    for drips in [false, true] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // The head of a TLS record that promises 16 KiB, and then nothing or crumbs.
+            stream.write_all(&[22, 3, 3, 64, 0]).await.unwrap();
+            while drips && stream.write_all(&[0]).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let mut octets = Vec::new();
+            let _ = stream.read_to_end(&mut octets).await;
+        });
+        let domain = DomainName::parse("a.test").unwrap();
+        let target = ProbeTarget { domain: &domain, addresses: &[address], keys: &[], options: true };
+        let begun = std::time::Instant::now();
+        let result = prober(&[]).with_timeout(limit).probe(target, UnixTime::now()).await;
+        assert!(matches!(result, Err(ProbeError::Timeout(_))), "{result:?}");
+        assert!(begun.elapsed() >= limit && begun.elapsed() < limit * 10, "{:?}", begun.elapsed());
+        server.await.unwrap();
+    }
 }

@@ -11,7 +11,7 @@ use crate::invitation::{self, InvitationCode, InvitationInfo, NewInvitation};
 use crate::keep::Keep;
 use crate::token::{self, Actor, NewToken, TokenError, TokenInfo, TokenSecret};
 use crate::writer::Command;
-use crate::writer::credential::CredentialCommand;
+use crate::writer::credential::{Application, CredentialCommand};
 
 impl Directory {
     /// Who holds this secret and calls from `source`; `None` for an unknown, expired or revoked one, and for one that is
@@ -150,7 +150,25 @@ impl Directory {
         moderated: bool,
         keep: Option<Keep<(TokenInfo, TokenSecret)>>,
     ) -> Result<(TokenInfo, TokenSecret), TokenError> {
-        self.credential(|answer| CredentialCommand::Apply { domain, moderated, keep, answer }).await
+        let application = Application { domain, moderated, proved_key: None };
+        self.credential(|answer| CredentialCommand::Apply { application, keep, answer }).await
+    }
+
+    /// [`apply_for_token`](Self::apply_for_token) for a domain whose owner has named `key`, by whoever has that key. The
+    /// caller has seen both. A token that was given for exactly this domain in the same way ends.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply_for_token`](Self::apply_for_token).
+    pub async fn apply_with_proof(
+        &self,
+        domain: DomainName,
+        key: &str,
+        moderated: bool,
+        keep: Option<Keep<(TokenInfo, TokenSecret)>>,
+    ) -> Result<(TokenInfo, TokenSecret), TokenError> {
+        let application = Application { domain, moderated, proved_key: Some(key.into()) };
+        self.credential(|answer| CredentialCommand::Apply { application, keep, answer }).await
     }
 
     /// The answer that is kept under `lookup`, if its time is not over.

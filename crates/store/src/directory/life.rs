@@ -13,7 +13,7 @@ use crate::keep::Keep;
 use crate::lease::{Lease, Renewal};
 use crate::state::{Action, MAX_REASON, NodeState};
 use crate::token::Actor;
-use crate::writer::{ActRequest, Command, RegisterRequest};
+use crate::writer::{ActRequest, Command, RegisterRequest, ResetRequest};
 
 /// Entries of the journal that one look at the audit trail reads: what a caller wants may be rare.
 const MAX_LOOKED: usize = 10_000;
@@ -50,11 +50,12 @@ impl Directory {
     pub async fn reset_key(
         &self,
         domain: &DomainName,
+        reason: Option<Box<str>>,
         must: Precondition,
         by: &Actor,
     ) -> Result<Receipt, ResetKeyError> {
-        let (domain, by) = (domain.clone(), by.token_id.clone());
-        self.inner.ask(COMMIT_WAIT, |answer| Command::ResetKey { domain, must, by, answer }).await
+        let request = Box::new(ResetRequest { domain: domain.clone(), reason, must, by: by.token_id.clone() });
+        self.inner.ask(COMMIT_WAIT, |answer| Command::ResetKey { request, answer }).await
     }
 
     /// Seconds since 1970, by the directory's clock.

@@ -7,6 +7,8 @@ use tandem_model::{DomainName, Node};
 
 use super::credential;
 use super::journal::{self, NodeColumns};
+use super::number;
+use super::proof;
 use crate::backend::{Act, BackendError, Batch, Loaded, Step, ZoneRole, ZoneState};
 use crate::directory::Registered;
 use crate::document;
@@ -58,6 +60,7 @@ fn write_step(
     time: u64,
     step: &Step,
 ) -> Result<(), BackendError> {
+    let account;
     let (mut before, mut after) = (None, None::<Cow<'_, str>>);
     let (mut old_state, mut new_state, mut reason) = (None, None, None);
     let subject = step.act.subject();
@@ -84,11 +87,21 @@ fn write_step(
             before = (old.is_shown() || now.standing.state.is_shown()).then_some(text);
         }
         // Neither document nor state changes.
-        Act::ResetKey { now } => {
+        Act::ResetKey { now, reason: why } => {
+            reason = why.as_deref();
             let key = sort_key(now.node.domain());
             journal::keep_document(transaction, &key)?;
             write_node(&mut statements.node, &key, &subject, now, &document::write(&now.node))?;
             (old_state, new_state) = (Some(now.standing.state), Some(now.standing.state));
+        }
+        Act::Note { before: earlier, now, reason: why } => {
+            let key = sort_key(now.node.domain());
+            journal::keep_document(transaction, &key)?;
+            let text = document::write(&now.node);
+            write_node(&mut statements.node, &key, &subject, now, &text)?;
+            (before, after) = (Some(document::write(earlier)), Some(text.into()));
+            (old_state, new_state) = (Some(now.standing.state), Some(now.standing.state));
+            reason = Some(&**why);
         }
         Act::Deregister { before: earlier, old, reason: why } => {
             before = (*old != NodeState::Tombstone).then(|| document::write(earlier));
@@ -119,7 +132,27 @@ fn write_step(
         Act::DropInvitation(id) | Act::RedeemInvitation(id) => {
             transaction.prepare_cached("DELETE FROM invitation WHERE id = ?1")?.execute([id])?;
         }
+        Act::KeepProof { proof: kept, .. } => {
+            proof::keep(transaction, kept)?;
+            account = kept.account();
+            reason = Some(account.as_str());
+        }
+        Act::DropProof(id) => {
+            proof::forget(transaction, id)?;
+            account = format!("{}, key {}", id.method.as_str(), id.key);
+            reason = Some(account.as_str());
+        }
+        Act::ClaimNumber(claim) => number::claim(transaction, claim)?,
+        Act::ApproveNumber { claim, delegation } => {
+            number::drop_claim(transaction, &claim.id)?;
+            number::delegate(transaction, delegation)?;
+        }
+        Act::RejectNumber { claim, .. } => number::drop_claim(transaction, &claim.id)?,
+        Act::DelegateNumber(delegation) => number::delegate(transaction, delegation)?,
+        Act::RevokeNumber { range, .. } => number::revoke(transaction, range)?,
     }
+    let number = step.act.number();
+    let reason = reason.or(number.as_deref());
     let node = NodeColumns { before, after, old_state, new_state, reason };
     journal::write(&mut statements.entry, time, step, &subject, &node)
 }
@@ -189,7 +222,9 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, BackendError> {
         });
     }
     let (tokens, invitations) = (credential::tokens(&transaction)?, credential::invitations(&transaction)?);
-    Ok(Loaded { serial, zones, tokens, invitations })
+    let proofs = proof::all(&transaction)?;
+    let (delegations, claims) = (number::delegations(&transaction)?, number::claims(&transaction)?);
+    Ok(Loaded { serial, zones, tokens, invitations, proofs, delegations, claims })
 }
 
 /// Each registration, in canonical order.

@@ -15,7 +15,7 @@ pub(super) const BACKUP_ID: i32 = 0x544e_4442;
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Step `i` leads from schema `i` to `i + 1`.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 7] = [
     // Names are kept twice: as text for people with `sqlite3`, and as the key that sorts canonically. `serial` has one
     // row once the directory has started; its `probe` is written to learn whether the disk takes writes.
     "CREATE TABLE node (
@@ -109,6 +109,36 @@ const MIGRATIONS: [&str; 5] = [
          expires     INTEGER NOT NULL
      ) STRICT, WITHOUT ROWID;
      CREATE INDEX answer_expires ON answer (expires);",
+    // Proofs of domains, and attempts at them, by method; times as everywhere.
+    "CREATE TABLE proof (
+         domain      TEXT NOT NULL,
+         key         TEXT NOT NULL,
+         method      TEXT NOT NULL,
+         state       TEXT NOT NULL,
+         token       TEXT NOT NULL,
+         begun       INTEGER NOT NULL,
+         since       INTEGER NOT NULL,
+         seen        INTEGER,
+         valid_until INTEGER,
+         warnings    INTEGER NOT NULL DEFAULT 0,
+         failure     TEXT,
+         PRIMARY KEY (domain, key, method)
+     ) STRICT, WITHOUT ROWID;",
+    // Who may have which number. A range is a number, +15550101, or a block, +155502*.
+    "CREATE TABLE number_delegation (
+         range       TEXT NOT NULL PRIMARY KEY,
+         domain      TEXT NOT NULL,
+         from_domain TEXT,
+         created     INTEGER NOT NULL,
+         token       TEXT
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE number_claim (
+         id      TEXT NOT NULL PRIMARY KEY,
+         range   TEXT NOT NULL,
+         domain  TEXT NOT NULL,
+         created INTEGER NOT NULL,
+         token   TEXT NOT NULL
+     ) STRICT, WITHOUT ROWID;",
 ];
 
 /// Does the migrations that `connection` has not seen, each in a transaction of its own; returns whether there were any.

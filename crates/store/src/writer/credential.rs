@@ -5,11 +5,13 @@ use tandem_model::DomainName;
 
 use super::{Answer, Writer, storage};
 use crate::backend::{Act, Backend, StoredAnswer, StoredInvitation, StoredToken};
+use crate::directory::Registered;
 use crate::error::DirectoryError;
 use crate::invitation::{InvitationCode, InvitationInfo, MAX_INVITATIONS, NewInvitation};
 use crate::keep::Keep;
 use crate::token::{
-    self, MAX_OVERLAP, MAX_SELF_MADE, MAX_TOKENS, NewToken, Origin, Rights, Scope, TokenError, TokenInfo, TokenSecret,
+    self, MAX_OVERLAP, MAX_SELF_MADE, MAX_TOKENS, NewToken, Origin, Right, Rights, Scope, TokenError, TokenInfo,
+    TokenSecret,
 };
 
 /// Seconds that a token lives which a stranger made: a year.
@@ -24,6 +26,16 @@ const SWEEP: usize = 200;
 pub(crate) type Issued = (TokenInfo, TokenSecret);
 /// An invitation just made.
 pub(crate) type Invited = (InvitationInfo, InvitationCode);
+
+/// What a stranger asks for.
+#[derive(Debug)]
+pub(crate) struct Application {
+    pub(crate) domain: DomainName,
+    /// Whether what is published first waits for an admin.
+    pub(crate) moderated: bool,
+    /// The key that the domain's owner has named, if the domain is proved; who asks has shown that it has the key.
+    pub(crate) proved_key: Option<Box<str>>,
+}
 
 /// What the writer is asked to do with credentials.
 #[derive(Debug)]
@@ -48,7 +60,7 @@ pub(crate) enum CredentialCommand {
     /// Make the token of the invitation with the code of this hash.
     Redeem { hash: [u8; 32], keep: Option<Keep<Issued>>, answer: Answer<Issued, TokenError> },
     /// Make a token for a stranger.
-    Apply { domain: DomainName, moderated: bool, keep: Option<Keep<Issued>>, answer: Answer<Issued, TokenError> },
+    Apply { application: Application, keep: Option<Keep<Issued>>, answer: Answer<Issued, TokenError> },
 }
 
 /// An act and who asked for it.
@@ -77,8 +89,8 @@ impl<B: Backend + ?Sized> Writer<B> {
             CredentialCommand::Redeem { hash, keep, answer } if !answer.is_closed() => {
                 let _ = answer.send(self.redeem(&hash, keep));
             }
-            CredentialCommand::Apply { domain, moderated, keep, answer } if !answer.is_closed() => {
-                let _ = answer.send(self.apply(domain, moderated, keep));
+            CredentialCommand::Apply { application, keep, answer } if !answer.is_closed() => {
+                let _ = answer.send(self.apply(application, keep));
             }
             CredentialCommand::Issue { .. }
             | CredentialCommand::Rotate { .. }
@@ -181,10 +193,16 @@ impl<B: Backend + ?Sized> Writer<B> {
         self.finish_token(deeds, made, keep, now)
     }
 
-    fn apply(&mut self, domain: DomainName, moderated: bool, keep: Option<Keep<Issued>>) -> Result<Issued, TokenError> {
+    fn apply(&mut self, application: Application, keep: Option<Keep<Issued>>) -> Result<Issued, TokenError> {
+        let Application { domain, moderated, proved_key } = application;
         let now = (self.clock)();
         self.demand_first(keep.as_ref(), now)?;
-        if self.is_registered_around(&domain)? {
+        let is_taken = match &proved_key {
+            // Names above and below are their own owners', who prove them too; this one may have a key already.
+            Some(key) => self.has_other_key(&domain, key)?,
+            None => self.is_registered_around(&domain)?,
+        };
+        if is_taken {
             return Err(TokenError::Taken);
         }
         let mut deeds = self.expired_tokens(now);
@@ -193,6 +211,13 @@ impl<B: Backend + ?Sized> Writer<B> {
         let (touching, others): (Vec<_>, Vec<_>) =
             tokens.iter().partition(|info| info.scope.names().iter().any(|name| self.touches(name, &domain)));
         for info in touching {
+            if proved_key.is_some() && info.origin == Origin::Registration {
+                // Whoever shows the domain's key anew has lost the token, or wants another.
+                if info.scope.names() == std::slice::from_ref(&domain) {
+                    deeds.push((Act::DropToken(info.id.clone()), None));
+                }
+                continue;
+            }
             // A name is not held for ever by whoever does nothing with it; the old token must not come back then.
             if !self.is_unused(info, now)? {
                 return Err(TokenError::Taken);
@@ -218,6 +243,14 @@ impl<B: Backend + ?Sized> Writer<B> {
         let by = Some(made.0.info.id.clone());
         deeds.push((Act::IssueToken(made.0.clone()), by));
         self.finish_token(deeds, made, keep, now)
+    }
+
+    /// Whether something is registered at `domain` that another key than `key` signs, or none.
+    fn has_other_key(&self, domain: &DomainName, key: &str) -> Result<bool, DirectoryError> {
+        let there = self.backend.node(domain).map_err(|error| storage(&std::sync::Arc::new(error)))?;
+        let is_its =
+            |registered: &Registered| registered.identity.as_ref().is_some_and(|known| &*known.thumbprint == key);
+        Ok(there.is_some_and(|registered| !is_its(&registered)))
     }
 
     /// Whether a stranger made this token more than [`UNUSED_HOLD`] ago and nothing is registered at its names.
@@ -291,7 +324,11 @@ impl<B: Backend + ?Sized> Writer<B> {
             return Err(TokenError::Limit("at most 10000 tokens: revoke those not needed"));
         }
         let secret = TokenSecret::random().map_err(no_chance)?;
-        let rights = if matches!(new.scope, Scope::Nodes(_)) { new.rights } else { Rights::ALL };
+        let rights = match new.scope {
+            Scope::Nodes(_) => new.rights,
+            Scope::Read if new.rights.contains(Right::Numbers) => Right::ALL.into_iter().collect(),
+            Scope::Read | Scope::Admin => Rights::ALL,
+        };
         let info = TokenInfo {
             id: token::random_id().map_err(no_chance)?,
             scope: new.scope,
@@ -337,8 +374,16 @@ impl<B: Backend + ?Sized> Writer<B> {
                 | Act::Deregister { .. }
                 | Act::ChangeState { .. }
                 | Act::ResetKey { .. }
+                | Act::Note { .. }
                 | Act::ServeZone(_)
-                | Act::DropZone(_) => {}
+                | Act::DropZone(_)
+                | Act::KeepProof { .. }
+                | Act::DropProof(_) => {}
+                Act::ClaimNumber(_)
+                | Act::ApproveNumber { .. }
+                | Act::RejectNumber { .. }
+                | Act::DelegateNumber(_)
+                | Act::RevokeNumber { .. } => {}
             }
         }
         Ok(())

@@ -129,6 +129,10 @@ impl<B: Backend + ?Sized> Writer<B> {
         if there.as_ref().is_some_and(|there| there.standing.state != NodeState::Active || there.identity.is_some()) {
             return Ok(Err(node));
         }
+        // Otherwise two versions of the node would have to be told apart here.
+        if there.as_ref().is_some_and(|there| !there.node.found.is_empty()) {
+            return Ok(Err(node));
+        }
         if there.as_ref().is_some_and(|there| there.node == node) {
             // API-35: the same again has no second effect but on the lease.
             short.renewed.push(domain.clone());
@@ -192,6 +196,7 @@ impl<B: Backend + ?Sized> Writer<B> {
                 if let Act::Register { now, .. } = &step.act {
                     let lease = self.leases.times.lease_of(&now.node);
                     self.leases.set(now.node.domain(), now.standing.state, now.standing.time(), lease);
+                    self.watched.set(now.node.domain(), Some(now));
                 }
             }
             staged.serial = last;

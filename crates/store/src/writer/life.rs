@@ -2,9 +2,9 @@
 
 use tandem_model::DomainName;
 
-use super::{ActRequest, LeaseChange, Staged, Writer, chain, conflicts, storage};
+use super::{ActRequest, LeaseChange, ResetRequest, Staged, Writer, chain, conflicts, storage};
 use crate::backend::{Act, Backend, Step};
-use crate::directory::{Effect, Precondition, Receipt, Registered};
+use crate::directory::{Effect, Receipt, Registered};
 use crate::error::{ActError, DirectoryError, RenewError, ResetKeyError};
 use crate::lease::{Due, JUMP_SECONDS, Lease, Move};
 use crate::serial;
@@ -17,8 +17,13 @@ const MAX_MOVES: usize = 256;
 const MAX_LEASES_WRITTEN: usize = 2_048;
 
 impl Registered {
+    /// Whether only time keeps it from being served.
+    pub(crate) const fn lost_its_lease(&self) -> bool {
+        matches!(self.standing.state, NodeState::Stale | NodeState::Withdrawn)
+    }
+
     /// Of a tombstone nothing is left but the name and the key that it belongs to.
-    fn forget_signed(&mut self) {
+    pub(super) fn forget_signed(&mut self) {
         if let Some(identity) = &mut self.identity {
             identity.signed = Box::default();
         }
@@ -46,7 +51,7 @@ impl<B: Backend + ?Sized> Writer<B> {
         let is_admin = by.is_admin();
         let to = action.lead(&current.standing, is_admin)?;
         let old = current.standing.state;
-        let token = Some(by.token_id);
+        let token = Some(by.token_id).filter(|id| !id.is_empty());
         let Some(to) = to else {
             let act = Act::Deregister { before: current.node.clone(), old, reason };
             staged.take(Some(&current), None, act, token, 0);
@@ -126,13 +131,9 @@ impl<B: Backend + ?Sized> Writer<B> {
     }
 
     /// Lets another key follow, from a while after now on.
-    pub(super) fn reset_key(
-        &self,
-        staged: &mut Staged,
-        domain: &DomainName,
-        must: &Precondition,
-        by: String,
-    ) -> Result<Receipt, ResetKeyError> {
+    pub(super) fn reset_key(&self, staged: &mut Staged, request: ResetRequest) -> Result<Receipt, ResetKeyError> {
+        let ResetRequest { domain, reason, must, by } = request;
+        let (domain, must) = (&domain, &must);
         let current = self.current(staged, domain)?.ok_or(ResetKeyError::NotFound)?;
         if !must.holds(Some(current.revision)) {
             return Err(ResetKeyError::Stale(Some(current.revision)));
@@ -154,7 +155,7 @@ impl<B: Backend + ?Sized> Writer<B> {
         staged.steps.push(Step {
             serial: revision,
             by: Some(by),
-            act: Act::ResetKey { now: now.clone() },
+            act: Act::ResetKey { now: now.clone(), reason },
             zones: vec![],
         });
         Ok(Receipt { effect: Effect::Moved, serial: serial::soa_serial(revision), registered: now })

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Connection;
-use tandem_model::{NumberClaim, Serial};
+use tandem_model::{Found, NumberClaim, Probe, SeenKey, Serial};
 use tandem_store::backend::{Act, Step};
 use tandem_zone::{Difference, MAX_VERSIONS, RecordChange, Zones};
 
@@ -99,6 +99,12 @@ impl Random {
         let address = format!("192.0.2.{}", 1 + self.below(3));
         let plain = node(&domain, &address);
         let mut parts = NodeParts::new(plain.domain().clone(), plain.targets().to_vec());
+        parts.probe = Some(Probe { options: true, tlsa: true });
+        parts.targets.push(Target {
+            host: name("elsewhere.example"),
+            addresses: Vec::new(),
+            ..parts.targets[0].clone()
+        });
         parts.ttl = Some(60 + u32::try_from(self.below(2)).unwrap());
         // Numbers inside and beside blocks: a block shows at names beside it.
         for _ in 0..self.below(3) {
@@ -129,12 +135,21 @@ async fn change(
             let directory = directory.clone();
             let node = random.node();
             let remove = random.below(4) == 0;
+            let looked = node.numbers.len();
             tasks.push(tokio::spawn(async move {
                 if remove {
                     let _ = directory.deregister(node.domain(), Precondition::None, &admin()).await;
                 } else {
                     // A number may be taken.
-                    let _ = directory.register(node, Precondition::None, &admin()).await;
+                    let _ = directory.register(node.clone(), Precondition::None, &admin()).await;
+                }
+                // What a probe found: one of two targets, or all; keys come and go with them.
+                let Ok(Some(Registered { revision, .. })) = directory.node(node.domain()).await else { return };
+                let key = SeenKey { sha256: [7; 32], until: None };
+                let found = Found::new((looked > 1).then_some(0), vec![key; usize::from(node.ttl == 60)]);
+                if looked > 0 {
+                    // It may have changed by now.
+                    let _ = directory.note(node.domain(), revision, found, "looked at".into()).await;
                 }
             }));
             tokio::task::yield_now().await;

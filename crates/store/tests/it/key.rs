@@ -107,12 +107,13 @@ async fn an_admin_resets_a_key_with_delay() {
     let backend = Arc::new(SqliteBackend::open(folder.path()).unwrap());
     let directory = Directory::open_with(backend, folder.path(), settings(), statics(), clock.clock()).unwrap();
     let (admin, holder) = (admin(), holder());
-    let reset = async || directory.reset_key(&name("a.ostel.me"), Precondition::None, &admin).await;
+    let reset =
+        async || directory.reset_key(&name("a.ostel.me"), Some("lost".into()), Precondition::None, &admin).await;
     assert!(matches!(reset().await, Err(ResetKeyError::NotFound)));
     put(&directory, None, &holder).await.unwrap();
     assert!(matches!(reset().await, Err(ResetKeyError::NotFound)), "it has no key");
     put(&directory, Some(signature("k1", 1, None)), &holder).await.unwrap();
-    let wrong = directory.reset_key(&name("a.ostel.me"), Precondition::Revision(vec![1]), &admin).await;
+    let wrong = directory.reset_key(&name("a.ostel.me"), None, Precondition::Revision(vec![1]), &admin).await;
     assert!(matches!(wrong, Err(ResetKeyError::Stale(Some(_)))));
     let zones = |directory: &Directory| directory.live().load().iter().map(|zone| zone.serial()).collect::<Vec<_>>();
     let before = zones(&directory);
@@ -122,7 +123,7 @@ async fn an_admin_resets_a_key_with_delay() {
     // The event comes at once, the effect does not.
     let entries = directory.journal(receipt.registered.revision - 1, 10).await.unwrap();
     assert_eq!((entries[0].kind, entries[0].subject.as_str()), (JournalKind::ResetKey, "a.ostel.me"));
-    assert_eq!(entries[0].by.as_deref(), Some("tester"));
+    assert_eq!((entries[0].by.as_deref(), entries[0].reason.as_deref()), (Some("tester"), Some("lost")));
     let other = async |serial| put(&directory, Some(signature("k2", serial, None)), &holder).await;
     clock.advance(3 * 86_400 - 1);
     assert!(is_refused(&other(2).await, KeyError::OtherKey));

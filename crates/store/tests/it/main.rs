@@ -10,6 +10,8 @@ mod key;
 mod kill_nine;
 mod life;
 mod migration;
+mod note;
+mod number;
 mod open;
 mod reload;
 mod token;

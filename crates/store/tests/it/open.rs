@@ -128,7 +128,7 @@ fn a_newer_database_whose_version_is_still_in_the_log() {
 #[test]
 fn a_registration_that_this_version_cannot_read() {
     for (document, reason) in [
-        (r#"{"version":2,"anything":"else"}"#, "newer tandem"),
+        (r#"{"version":3,"anything":"else"}"#, "newer tandem"),
         (r#"{"version":1,"targets":[],"ttl":60}"#, "at least one target"),
     ] {
         let (_dir, file) = closed_store();

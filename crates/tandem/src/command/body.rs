@@ -30,6 +30,7 @@ pub(super) struct Normalised {
 /// Something that works but may not be meant.
 #[derive(Debug, Deserialize)]
 pub(super) struct Warning {
+    pub(super) rule: Option<String>,
     pub(super) pointer: String,
     pub(super) detail: String,
 }

@@ -85,6 +85,8 @@ pub(super) struct Client {
 pub(super) struct Token {
     secret: String,
     place: TokenPlace,
+    /// The file of the key that signs, where that is known with it.
+    key: Option<PathBuf>,
 }
 
 /// Where a token was found.
@@ -122,16 +124,18 @@ impl Client {
         let base = base.or_else(|| wallet.only_api().map(str::to_owned));
         let base = base.unwrap_or_else(|| DEFAULT_API.to_owned()).trim_end_matches('/').to_owned();
         let here = Place::of(&base, running.as_ref())?;
-        let in_file =
-            |file: &Path| read_token(file).map(|secret| Token { secret, place: TokenPlace::File(file.to_owned()) });
+        let in_file = |file: &Path| {
+            read_token(file).map(|secret| Token { secret, place: TokenPlace::File(file.to_owned()), key: None })
+        };
         let kept = || {
             let entry = wallet.find(&base, domain)?;
-            Some(Token { secret: entry.token.clone(), place: TokenPlace::Wallet(entry.domain.clone()) })
+            let place = TokenPlace::Wallet(entry.domain.clone());
+            Some(Token { secret: entry.token.clone(), place, key: entry.key.clone() })
         };
         let token = match (&args.token_file, token_variable()?) {
             _ if !with_token => None,
             (Some(file), _) => Some(in_file(file)?),
-            (None, Some(secret)) => Some(Token { secret, place: TokenPlace::Variable }),
+            (None, Some(secret)) => Some(Token { secret, place: TokenPlace::Variable, key: None }),
             // The admin token of this machine's service goes to no other machine.
             (None, None) if here.is_local => match in_file(&data_dir.join(ADMIN_TOKEN)) {
                 Ok(token) => Some(token),
@@ -241,6 +245,22 @@ impl Client {
         self.token.as_ref().map(|token| &token.place)
     }
 
+    /// Sends a text of another type than JSON.
+    pub(super) fn post_text<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        media: &str,
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer<T>, ClientError> {
+        self.answer(self.send(Request::post(self.url(path)), "application/json", Some((media, body)), headers)?)
+    }
+
+    /// The file of the key that signs for the token's domain, as `tandem register` kept it.
+    pub(super) fn kept_key(&self) -> Option<PathBuf> {
+        self.token.as_ref()?.key.clone()
+    }
+
     /// Does something to what is there.
     pub(super) fn act<T: DeserializeOwned>(
         &self,
@@ -265,6 +285,11 @@ impl Client {
     /// Ends something; an answer without a body is well.
     pub(super) fn delete(&self, path: &str, headers: &[(&str, &str)]) -> Result<(), ClientError> {
         checked(self.run(Request::delete(self.url(path)), "application/json", None, headers)?).map(drop)
+    }
+
+    /// Removes what is there; the answer tells what that was.
+    pub(super) fn remove<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, ClientError> {
+        self.answer(self.run(Request::delete(self.url(path)), "application/json", None, &[])?)
     }
 
     /// Every page of a list, one after the other: the values of `member`.

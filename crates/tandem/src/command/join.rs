@@ -48,7 +48,8 @@ impl Join {
         let secret = answer["secret"].as_str().ok_or("the answer holds no token")?;
         let domain = answer["names"][0].as_str().ok_or("the answer holds no domain")?;
         wallet.forget(code);
-        let entry = Entry { api: client.base().to_owned(), domain: domain.to_owned(), token: secret.to_owned() };
+        let api = client.base().to_owned();
+        let entry = Entry { api, domain: domain.to_owned(), token: secret.to_owned(), key: None };
         wallet.keep(entry)?;
         output::line(format_args!("{domain}: joined; the token is in {}", wallet.file().display()))?;
         if let Some(expires) = answer["expires"].as_str() {

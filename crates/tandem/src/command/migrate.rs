@@ -97,12 +97,12 @@ async fn judge(gateway: &Gateway, resolver: &Resolver) -> Verdict {
         Ok(uri) => uri,
         Err(error) => return stays(format!("stays: {error}")),
     };
-    match resolver.locate(&uri).await.outcome {
+    match &resolver.locate(&uri).await.outcome {
         Outcome::Found(hops) => {
             let first = hops.first().map(|hop| hop.address.to_string()).unwrap_or_default();
             Verdict { can_go: true, text: format!("can go: {domain} is found by DNS, first at {first} over TLS") }
         }
-        Outcome::TryLater(error) => stays(format!("not known: try again later ({})", super::with_sources(&error))),
+        Outcome::TryLater(error) => stays(format!("not known: try again later ({})", super::with_sources(error))),
         other => {
             let why = other.error().map(|error| super::with_sources(error)).unwrap_or_default();
             stays(format!("stays: {domain} is not to be found yet ({why}); its operator has to publish it"))

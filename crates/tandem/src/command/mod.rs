@@ -17,10 +17,13 @@ mod join;
 mod life;
 mod migrate;
 mod nodes;
+mod numbers;
 mod output;
 mod problem;
 mod progress;
+mod prove;
 mod publish;
+mod register;
 mod resolve;
 mod restore;
 mod serve;
@@ -73,7 +76,10 @@ enum Command {
     Agent(agent::Agent),
     Publish(publish::Publish),
     Join(join::Join),
+    Prove(prove::Prove),
+    Register(register::Register),
     Nodes(nodes::Nodes),
+    Numbers(numbers::Numbers),
     Changes(changes::Changes),
     Audit(audit::Audit),
     Resolve(resolve::Resolve),
@@ -103,7 +109,10 @@ pub fn main() -> ExitCode {
         Command::Agent(command) => command.run(),
         Command::Publish(command) => command.run(),
         Command::Join(command) => command.run(),
+        Command::Prove(command) => command.run(),
+        Command::Register(command) => command.run(),
         Command::Nodes(command) => command.run(),
+        Command::Numbers(command) => command.run(),
         Command::Changes(command) => command.run(),
         Command::Audit(command) => command.run(),
         Command::Resolve(command) => command.run(),

@@ -1,5 +1,6 @@
 //! `tandem nodes`: what is registered.
 
+mod probes;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
@@ -10,7 +11,7 @@ use super::body::{Change, Lease, Records, Registration};
 use super::client::{self, ApiArgs, Client};
 use super::{Failure, output};
 
-/// List, show, renew, drain, suspend, remove and verify registered nodes
+/// List, show, renew, drain, suspend, remove, probe and verify registered nodes, and reset their keys
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
@@ -20,6 +21,7 @@ Examples:
   tandem nodes drain debug.ostn.test --reason 'maintenance until noon'
   tandem nodes restore debug.ostn.test
   tandem nodes rm debug.ostn.test
+  tandem nodes probes debug.ostn.test
   tandem nodes verify debug.ostn.test")]
 pub(super) struct Nodes {
     #[command(subcommand)]
@@ -51,7 +53,11 @@ enum Action {
     /// Forget a pending node; for admins
     #[command(after_help = "Examples:\n  tandem nodes reject debug.ostn.test --reason 'not of this federation'")]
     Reject(Act),
+    /// Let another key follow a node's key that is lost, after a delay; for admins
+    #[command(after_help = "Examples:\n  tandem nodes reset-key debug.ostn.test --reason 'disk lost, asked by phone'")]
+    ResetKey(Act),
     Rm(Rm),
+    Probes(probes::Probes),
     Verify(verify::Verify),
 }
 
@@ -138,7 +144,9 @@ impl Nodes {
             Action::Restore(act) => act.run("restore"),
             Action::Approve(act) => act.run("approve"),
             Action::Reject(act) => act.run("reject"),
+            Action::ResetKey(act) => act.reset_key(),
             Action::Rm(rm) => rm.run(),
+            Action::Probes(probes) => probes.run(),
             Action::Verify(verify) => verify.run(),
         }
     }
@@ -219,6 +227,21 @@ impl Act {
         }
         let change = client.act::<Change>(&format!("{}/{action}", path(&self.domain)), &body, &headers)?.body;
         Ok(output::line(format_args!("{}: {}", change.domain, change.state.as_deref().unwrap_or("removed")))?)
+    }
+}
+
+impl Act {
+    fn reset_key(self) -> Result<(), Failure> {
+        let client = Client::open(&self.api)?;
+        let body = self.reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
+        let etag = client.get::<Registration>(&path(&self.domain))?.body.etag;
+        let answer =
+            client.act::<Value>(&format!("{}/reset-key", path(&self.domain)), &body, &[("if-match", etag.as_str())])?;
+        let at = answer.body["key"]["reset_at"].as_str().unwrap_or("the end of the delay").to_owned();
+        Ok(output::line(format_args!(
+            "{}: another key may sign from {at} on, unless the old one signs again before",
+            self.domain
+        ))?)
     }
 }
 

@@ -22,6 +22,9 @@ struct Part {
     detail: String,
     #[serde(default)]
     pointer: Option<String>,
+    /// The rule behind it, in docs/quirks.md.
+    #[serde(default)]
+    rule: Option<String>,
 }
 
 impl Problem {
@@ -101,6 +104,9 @@ impl fmt::Display for Problem {
             match part.pointer.as_deref().map(spoken).filter(|name| !name.is_empty()) {
                 Some(name) => write!(f, "\n  {name}: {}", part.detail)?,
                 None => write!(f, "\n  {}", part.detail)?,
+            }
+            if let Some(rule) = &part.rule {
+                write!(f, " ({rule})")?;
             }
         }
         if let Some(hint) = hint(self.status) {

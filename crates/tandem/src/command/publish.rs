@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use self::document::{KeyArg, NumberArg, Targets};
 use self::signing::Signing;
-use super::body::Change;
+use super::body::{Change, Warning};
 use super::client::{self, ApiArgs, Client, ClientError};
 use super::{Failure, output, problem};
 
@@ -114,10 +114,15 @@ impl Publish {
             output::line(format_args!("  note: {}: kept as {}", name(&note.pointer), note.to))?;
         }
         for warning in &change.warnings {
-            output::line(format_args!("  warning: {}: {}", name(&warning.pointer), warning.detail))?;
+            output::line(format_args!("  warning: {}: {}{}", name(&warning.pointer), warning.detail, rule(warning)))?;
         }
         change.records.iter().try_for_each(|record| output::line(format_args!("  {record}")))
     }
+}
+
+/// The rule behind a warning, to be looked up in docs/quirks.md.
+fn rule(warning: &Warning) -> String {
+    warning.rule.as_ref().map(|rule| format!(" ({rule})")).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,18 +1,18 @@
-//! `tandem resolve`: where a call to a SIP URI goes, which name its certificate must carry, and why.
+//! `tandem resolve`: where a call to a SIP URI or a number goes, which name its certificate must carry, and why.
 
 use std::net::{IpAddr, SocketAddr};
 
 use clap::Parser;
 use serde_json::{Value, json};
-use tandem_model::SipUri;
 use tandem_model::locate::{Client, NextHop, Reach};
-use tandem_resolver::{NameServers, Outcome, Resolution, Resolver, Settings, local_families};
+use tandem_model::{Called, DomainName};
+use tandem_resolver::{DnssecTrust, NameServers, Numbers, Outcome, Resolved, Resolver, Settings, local_families};
 
 use super::here::Here;
 use super::{Failure, output};
 use crate::runtime_file::RuntimeFile;
 
-/// Show where a call to a SIP URI goes: next hops in order, the name to verify, and the reason of each step
+/// Show where a call to a SIP URI or a number goes: next hops in order, the name to verify, and the reason of each step
 ///
 /// Asks the directory running on this machine first and, for what is not in its zones, the name servers of
 /// /etc/resolv.conf. Only SIP over TLS is considered: the list never holds a plaintext hop.
@@ -22,15 +22,22 @@ Examples:
   tandem resolve alice@debug.ostn.test
   tandem resolve sips:alice@example.org --server 192.0.2.53
   tandem resolve debug.ostn.test --server 127.0.0.1:5300
+  tandem resolve +44-20-7946-0148 --enum-suffix e164.ostn.test
   tandem resolve debug.ostn.test --json | jq -r '.next_hops[0].address'
 
 Exit status: 0 if there is a next hop, 1 if not.")]
 pub(super) struct Resolve {
-    /// alice@domain, domain, sip:… or sips:…
-    #[arg(value_parser = SipUri::parse_typed)]
-    uri: SipUri,
+    /// alice@domain, domain, sip:…, sips:…, tel:+… or +number
+    #[arg(value_name = "URI", value_parser = Called::parse)]
+    called: Called,
     #[command(flatten)]
     asking: Asking,
+    /// Look numbers up under this ENUM suffix; may be given several times, the first that has a usable URI counts
+    #[arg(long = "enum-suffix", value_name = "DOMAIN", value_parser = DomainName::parse)]
+    enum_suffixes: Vec<DomainName>,
+    /// Believe the name servers' word on DNSSEC: they must all be on this machine, and validate
+    #[arg(long)]
+    dnssec: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -57,9 +64,14 @@ fn parse_server(text: &str) -> Result<SocketAddr, &'static str> {
 impl Asking {
     /// The resolver: the servers that were named, else the directory on this machine and those of the system.
     pub(super) fn resolver(&self) -> Result<Resolver, Failure> {
+        self.resolver_with(&Settings::default())
+    }
+
+    /// The same, with more settings.
+    fn resolver_with(&self, settings: &Settings) -> Result<Resolver, Failure> {
         let reach = if self.allow_private { Reach::Any } else { Reach::Public };
         let client = Client { reach, families: local_families(), ..Client::default() };
-        let start = |servers| Resolver::new(Settings { servers, client: client.clone(), ..Settings::default() });
+        let start = |servers| Resolver::new(Settings { servers, client: client.clone(), ..settings.clone() });
         if !self.servers.is_empty() {
             return Ok(start(NameServers::Only(self.servers.clone()))?);
         }
@@ -75,23 +87,27 @@ impl Asking {
 impl Resolve {
     pub(super) fn run(self) -> Result<(), Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let resolver = self.asking.resolver()?;
-        let resolution = runtime.block_on(resolver.locate(&self.uri));
-        let found = matches!(resolution.outcome, Outcome::Found(_));
+        let numbers = Numbers { suffixes: self.enum_suffixes.clone(), ..Numbers::default() };
+        let dnssec = if self.dnssec { DnssecTrust::Loopback } else { DnssecTrust::Nobody };
+        let resolver = self.asking.resolver_with(&Settings { numbers, dnssec, ..Settings::default() })?;
+        let resolved = runtime.block_on(resolver.resolve(&self.called));
         if self.json {
-            output::json(&self.to_json(&resolution))?;
+            output::json(&self.to_json(&resolved))?;
         } else {
-            self.tell(&resolution)?;
+            self.tell(&resolved)?;
         }
-        match resolution.outcome.error() {
+        match resolved.resolution.outcome.error() {
             None => Ok(()),
-            Some(_) if found => Ok(()),
             Some(error) => Err(error.clone().into()),
         }
     }
 
-    fn tell(&self, resolution: &Resolution) -> std::io::Result<()> {
-        output::line(format_args!("{}", self.uri))?;
+    fn tell(&self, resolved: &Resolved) -> std::io::Result<()> {
+        let resolution = &resolved.resolution;
+        match &resolved.uri {
+            Some(uri) if resolved.number.is_some() => output::line(format_args!("{} is {uri}", self.called))?,
+            _ => output::line(format_args!("{}", self.called))?,
+        }
         if let Outcome::Found(hops) = &resolution.outcome {
             let rows: Vec<[String; 6]> = hops.iter().enumerate().map(|(index, hop)| row(index, hop)).collect();
             output::table(["#", "TRANSPORT", "ADDRESS", "VERIFY", "TARGET", "TTL"], &rows)?;
@@ -103,19 +119,19 @@ impl Resolve {
             .try_for_each(|reason| output::line(format_args!("  {:8}{}", reason.rule, reason.text)))
     }
 
-    fn to_json(&self, resolution: &Resolution) -> Value {
-        let hops = match &resolution.outcome {
-            Outcome::Found(hops) => hops.as_slice(),
-            _ => &[],
-        };
+    fn to_json(&self, resolved: &Resolved) -> Value {
+        let resolution = &resolved.resolution;
+        let hops = resolution.next_hops();
         let reasons: Vec<Value> =
             resolution.reasons.iter().map(|reason| json!({ "rule": reason.rule, "text": reason.text })).collect();
         json!({
-            "uri": self.uri.to_string(),
+            "called": self.called.to_string(),
+            "uri": resolved.uri.as_ref().map(ToString::to_string),
             "outcome": outcome_name(&resolution.outcome),
             "error": resolution.outcome.error().map(|error| super::with_sources(error)),
             "next_hops": hops.iter().map(hop_json).collect::<Vec<_>>(),
             "ttl": resolution.ttl,
+            "dnssec": resolution.dnssec.to_string(),
             "reasons": reasons,
         })
     }
@@ -130,6 +146,7 @@ const fn outcome_name(outcome: &Outcome) -> &'static str {
         Outcome::TryLater(_) => "try-later",
         Outcome::Bogus(_) => "bogus",
         Outcome::Refused(_) => "refused",
+        Outcome::Loop(_) => "loop",
         Outcome::Invalid(_) => "invalid",
         // The resolver's enum is open for proxies that link it; a new outcome gets its name here.
         _ => "other",

@@ -42,6 +42,7 @@ Examples:
   tandem token new --name debug.ostn.test --action renew \\
                    --source 192.0.2.0/24 --expires 30d
   tandem token new --role read --label monitoring
+  tandem token new --role read --action numbers
   tandem token new --admin --label 'second admin'")]
 struct New {
     /// Domain that the token may register, with every name below it; may be given several times
@@ -53,8 +54,9 @@ struct New {
     /// Allow everything: the same as --role admin
     #[arg(long, conflicts_with = "names")]
     admin: bool,
-    /// What it may do with its names, all when not given; may be given several times
-    #[arg(long = "action", value_name = "ACTION", value_parser = ["publish", "renew", "operate", "read"])]
+    /// What it may do with its names, all when not given; may be given several times. With --role read: numbers, to see
+    /// the numbers of all nodes too
+    #[arg(long = "action", value_name = "ACTION", value_parser = ["publish", "renew", "operate", "read", "numbers"])]
     actions: Vec<String>,
     /// Network that its holder calls from, anywhere when not given; may be given several times
     #[arg(long = "source", value_name = "ADDRESS/LENGTH")]
@@ -242,7 +244,8 @@ fn keep(client: &Client, place: &TokenPlace, secret: &str) -> Result<Option<Path
         }
         TokenPlace::Wallet(domain) => {
             let mut wallet = Wallet::open()?;
-            wallet.keep(Entry { api: client.base().to_owned(), domain: domain.clone(), token: secret.to_owned() })?;
+            let (api, key) = (client.base().to_owned(), client.kept_key());
+            wallet.keep(Entry { api, domain: domain.clone(), token: secret.to_owned(), key })?;
             Ok(Some(wallet.file().to_owned()))
         }
     }

@@ -4,8 +4,11 @@
 mod access;
 mod agent;
 mod lease;
+mod mail;
 mod policy;
+mod probe;
 mod problem;
+mod proof;
 mod spec;
 mod transfer;
 mod webhook;
@@ -15,11 +18,14 @@ use std::path::{Path, PathBuf};
 
 use tandem_api::{LimitConfig, RegistrationMode};
 use tandem_model::DomainName;
-use tandem_store::LeaseTimes;
+use tandem_store::{ClaimPolicy, LeaseTimes};
 
 pub use agent::{AgentConfig, TEMPLATE as AGENT_TEMPLATE};
+pub use mail::MailConfig;
 pub use policy::PolicyConfig;
+pub use probe::ProbeConfig;
 pub use problem::{ConfigError, Problem};
+pub use proof::ProofConfig;
 pub use spec::Spec;
 pub use webhook::WebhookConfig;
 
@@ -52,6 +58,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// How long registrations live.
     pub leases: LeaseTimes,
+    /// How nodes are looked at.
+    pub probes: ProbeConfig,
     /// Where changes are sent.
     pub webhooks: Vec<WebhookConfig>,
     /// Name servers for names outside our zones; empty: those of the system.
@@ -62,6 +70,14 @@ pub struct Config {
     pub log: LogConfig,
     /// Who may have a token without an admin.
     pub registration: RegistrationMode,
+    /// Where mail to contacts goes out; none: nowhere.
+    pub mail: Option<MailConfig>,
+    /// Proofs of foreign domains.
+    pub proofs: ProofConfig,
+    /// Seconds from the reset of a node's key until another may sign.
+    pub key_reset_seconds: u32,
+    /// What nodes' tokens may add to their numbers.
+    pub number_claims: ClaimPolicy,
     /// Who may ask the API how often, and have how much.
     pub limits: LimitConfig,
 }
@@ -251,11 +267,16 @@ impl Default for Config {
                 connections_per_network: 128,
             },
             leases: LeaseTimes::default(),
+            probes: ProbeConfig::default(),
             webhooks: Vec::new(),
             name_servers: Vec::new(),
             metrics: None,
             log: LogConfig { format: LogFormat::Text, level: "info".into(), queries: 0 },
             registration: RegistrationMode::Closed,
+            mail: None,
+            proofs: ProofConfig::default(),
+            key_reset_seconds: proof::DEFAULT_RESET_DELAY,
+            number_claims: ClaimPolicy::Approved,
             limits: LimitConfig::default(),
         }
     }

@@ -11,9 +11,12 @@ use tandem_model::DomainName;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
-use super::access::{LimitSpec, RegistrationSpec};
+use super::access::{LimitSpec, NumberSpec, RegistrationSpec};
 use super::lease::{self, LeaseSpec};
+use super::mail::MailSpec;
 use super::policy;
+use super::probe::{self, ProbeSpec};
+use super::proof::{KeySpec, ProofSpec};
 use super::transfer::{self, SecondarySpec, TransferSpec, TsigSpec};
 use super::webhook::{self, WebhookSpec};
 use super::{CertificateFiles, Config, GeneratedZone, LogFormat, Problem, Store};
@@ -52,11 +55,16 @@ pub struct Spec {
     dns: DnsSpec,
     api: ApiSpec,
     leases: LeaseSpec,
+    probes: ProbeSpec,
     webhook: Vec<WebhookSpec>,
     resolver: ResolverSpec,
     metrics: MetricsSpec,
     log: LogSpec,
     registration: RegistrationSpec,
+    mail: MailSpec,
+    proofs: ProofSpec,
+    keys: KeySpec,
+    numbers: NumberSpec,
     limits: LimitSpec,
 }
 
@@ -211,6 +219,7 @@ impl Spec {
         }
 
         lease::check_into(self.leases, &mut config.leases, faults);
+        probe::check_into(self.probes, folder, &mut config.probes, faults);
         webhook::check_into(self.webhook, folder, &mut config.webhooks, faults);
 
         if let Some(list) = self.resolver.name_servers {
@@ -221,6 +230,10 @@ impl Spec {
         faults.set(self.log.format, |text| parse_log_format(&text), &mut config.log.format);
         faults.set(self.log.level, |text| parse_log_level(&text), &mut config.log.level);
         self.registration.check_into(&mut config.registration, faults);
+        self.mail.check_into(folder, &mut config.mail, faults);
+        self.proofs.check_into(folder, &mut config.proofs, faults);
+        self.keys.check_into(&mut config.key_reset_seconds, faults);
+        self.numbers.check_into(&mut config.number_claims, faults);
         self.limits.check_into(&mut config.limits, faults);
         faults.set(self.log.queries, |n| to_count(n, 0, MAX_QUERY_LINES), &mut config.log.queries);
     }

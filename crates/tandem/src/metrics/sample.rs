@@ -5,6 +5,7 @@ use tandem_dns::{Stats, TransportStats};
 use super::Sources;
 use super::process::Process;
 use super::text::{Kind, Page};
+use crate::prober::ProbeStats;
 
 /// The whole page.
 pub(super) fn render(sources: &Sources) -> String {
@@ -12,8 +13,28 @@ pub(super) fn render(sources: &Sources) -> String {
     dns(&mut page, &sources.dns.stats());
     zones(&mut page, sources);
     store(&mut page, sources);
+    if let Some(probes) = &sources.probes {
+        probe(&mut page, &probes.read());
+    }
     process(&mut page);
     page.finish()
+}
+
+fn probe(page: &mut Page, stats: &ProbeStats) {
+    page.single("tandem_probe_nodes", Kind::Gauge, "Nodes that ask to be probed.", stats.nodes);
+    let targets = [([("state", "up")], stats.up), ([("state", "down")], stats.down)];
+    page.family("tandem_probe_targets", Kind::Gauge, "Their targets, by what probes say.", targets);
+    let turns = stats.turns.map(|(result, count)| ([("result", result)], count));
+    let help = "Probes of targets; unknown: nothing was learnt, because of DNS or this machine.";
+    page.family("tandem_probe_probes_total", Kind::Counter, help, turns);
+    page.single("tandem_probe_demotions_total", Kind::Counter, "Targets that went down.", stats.demotions);
+    page.single("tandem_probe_recoveries_total", Kind::Counter, "Targets that came up again.", stats.recoveries);
+    let help = "1 while so many fail at once that failures do not count.";
+    page.single("tandem_probe_held", Kind::Gauge, help, u8::from(stats.held));
+    let help = "Failures that did not count: too many failed, or were demoted, at once.";
+    page.single("tandem_probe_held_failures_total", Kind::Counter, help, stats.held_failures);
+    let help = "Seconds that the most urgent probe is behind its time; grows when probes.parallel is too low.";
+    page.single("tandem_probe_late_seconds", Kind::Gauge, help, stats.late.as_secs_f64());
 }
 
 /// Each transport's numbers with its name.

@@ -5,9 +5,10 @@ use std::num::NonZeroU16;
 
 use proptest::prelude::*;
 use tandem_model::node::{KeyHolder, KeyPin};
-use tandem_model::{DomainName, E164Number, Node, NodeParts, NumberBlock, NumberClaim, Serial, Target};
+use tandem_model::number::Digits;
+use tandem_model::{DomainName, E164Number, Node, NodeParts, NumberBlock, NumberClaim, NumberRange, Serial, Target};
 use tandem_zone::master::{MasterFileError, StaticZone};
-use tandem_zone::{Rrset, Settings, Zones};
+use tandem_zone::{Holders, Rrset, Settings, Zones};
 
 pub(crate) fn name(text: &str) -> DomainName {
     DomainName::parse(text).unwrap()
@@ -55,6 +56,18 @@ pub(crate) fn rdatas(set: &Rrset<'_>) -> BTreeSet<Vec<u8>> {
 
 pub(crate) fn any_host(domain: &'static str) -> impl Strategy<Value = String> {
     prop::sample::select(vec!["", "sip.", "a.b.", "sip2."]).prop_map(move |prefix| format!("{prefix}{domain}"))
+}
+
+/// Delegations of numbers to the domains of [`any_node`], so that numbers of one node lie in blocks of another.
+pub(crate) fn any_holders() -> impl Strategy<Value = Holders> {
+    let domains = vec!["ostn.test", "b.a.ostn.test", "ostel.me", "example.org"];
+    let range = (prop::collection::vec(0_u8..2, 1..5), any::<bool>())
+        .prop_map(|(digits, block)| NumberRange::new(Digits::new(&digits).unwrap(), block));
+    prop::collection::vec((range, prop::sample::select(domains)), 0..6).prop_map(|delegations| {
+        let holders = Holders::default();
+        delegations.into_iter().for_each(|(range, domain)| holders.set(range, name(domain)));
+        holders
+    })
 }
 
 pub(crate) fn any_node() -> impl Strategy<Value = Node> {

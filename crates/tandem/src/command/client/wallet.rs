@@ -36,6 +36,9 @@ pub(in crate::command) struct Entry {
     pub(in crate::command) domain: String,
     /// Its secret.
     pub(in crate::command) token: String,
+    /// The file of the key that signs for it, if it was given to that key's holder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::command) key: Option<PathBuf>,
 }
 
 /// The redemption of an invitation, as it was sent: the same key again gets the same answer, if that got lost.
@@ -80,6 +83,20 @@ impl Wallet {
         };
         let wallet: Self = serde_json::from_slice(&text).map_err(|error| failed(error.into()))?;
         Ok(Self { file: file.to_owned(), ..wallet })
+    }
+
+    /// Where the key of `domain` is kept if nothing else is said: beside the tokens.
+    pub(in crate::command) fn key_file(&self, domain: &str) -> PathBuf {
+        self.file.with_file_name(format!("{}.key", domain.to_ascii_lowercase()))
+    }
+
+    /// Makes the folder of the file, for its owner alone.
+    pub(in crate::command) fn make_folder(&self) -> Result<(), WalletError> {
+        let made = match self.file.parent() {
+            Some(folder) => DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder),
+            None => Err(io::Error::new(io::ErrorKind::NotFound, "neither XDG_CONFIG_HOME nor HOME is set")),
+        };
+        made.map_err(|source| WalletError { file: self.file.clone(), source })
     }
 
     /// Where it is kept.
@@ -138,11 +155,8 @@ impl Wallet {
     /// Writes the file anew: it is there whole or as it was, and nobody else can read it at any moment.
     pub(in crate::command) fn write(&self) -> Result<(), WalletError> {
         let text = serde_json::to_vec_pretty(self).expect("strings are JSON");
-        let made = match self.file.parent() {
-            Some(folder) => DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder),
-            None => Err(io::Error::new(io::ErrorKind::NotFound, "neither XDG_CONFIG_HOME nor HOME is set")),
-        };
-        made.and_then(|()| replace(&self.file, &text)).map_err(|source| WalletError { file: self.file.clone(), source })
+        self.make_folder()?;
+        replace(&self.file, &text).map_err(|source| WalletError { file: self.file.clone(), source })
     }
 }
 
@@ -170,7 +184,7 @@ mod tests {
     use super::*;
 
     fn entry(api: &str, domain: &str, token: &str) -> Entry {
-        Entry { api: api.into(), domain: domain.into(), token: token.into() }
+        Entry { api: api.into(), domain: domain.into(), token: token.into(), key: None }
     }
 
     #[test]

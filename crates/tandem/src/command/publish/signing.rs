@@ -15,8 +15,8 @@ use super::super::client::{ApiArgs, Client, segment};
 /// With which key a document is signed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Signing {
-    /// The node's key, which signs the document; made if there is none [default: node.key beside --token-file; without
-    /// that file nothing is signed]
+    /// The node's key, which signs the document; made if there is none [default: node.key beside --token-file, or the key
+    /// with which `tandem register` got the token; without either nothing is signed]
     #[arg(long, value_name = "FILE", env = "TANDEM_NODE_KEY", conflicts_with = "unsigned")]
     node_key: Option<PathBuf>,
     /// Name the key in this file as the one that may sign from now on too; made if there is none
@@ -47,7 +47,7 @@ impl Signing {
         document: &Value,
         dry_run: bool,
     ) -> Result<Option<Signed>, Failure> {
-        let beside = || api.token_file().map(node_key::beside);
+        let beside = || api.token_file().map(node_key::beside).or_else(|| client.kept_key());
         let Some(file) = self.node_key.clone().or_else(beside).filter(|_| !self.unsigned) else {
             return match &self.next_key {
                 Some(_) => Err("--next-key needs a key that names it: add --node-key".into()),

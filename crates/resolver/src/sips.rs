@@ -1,0 +1,44 @@
+//! Which domains offered SIP over TLS: one that does not any more is noticed, and not followed into plaintext (LOC-89).
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+use tandem_model::DomainName;
+use tandem_model::locate::Located;
+
+use crate::bounded::Bounded;
+
+/// Most domains that are remembered.
+const MAX_DOMAINS: usize = 65_536;
+/// How long: whoever means to give TLS up can wait that long, an attacker hardly can.
+const MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The memory.
+#[derive(Debug)]
+pub(crate) struct SipsMemory {
+    seen: Bounded<(DomainName, Instant)>,
+    hasher: RandomState,
+}
+
+impl SipsMemory {
+    pub(crate) fn new() -> Self {
+        Self { seen: Bounded::new(MAX_DOMAINS, usize::MAX), hasher: RandomState::new() }
+    }
+
+    /// Takes a result in. Whether the domain offered SIPS before and its records now say that it does not: only NAPTR
+    /// and SRV count, an answer that failed or a transport that the caller chose says nothing.
+    pub(crate) fn vanished(&mut self, domain: &DomainName, located: &Located, now: Instant) -> bool {
+        let by_srv = match &located.outcome {
+            Ok(hops) => hops.iter().any(|hop| hop.service.is_secure() && hop.srv_target.is_some()),
+            Err(_) => false,
+        };
+        let key = self.hasher.hash_one(domain);
+        if by_srv || located.naptr_offered_sips == Some(true) {
+            self.seen.put(key, (domain.clone(), now), domain.as_wire().len(), |_| ());
+            return false;
+        }
+        let denied = located.naptr_offered_sips == Some(false) && located.ttl != Some(0);
+        let before = self.seen.get(key).filter(|(name, _)| name == domain);
+        denied && before.is_some_and(|(_, since)| now.saturating_duration_since(*since) < MEMORY)
+    }
+}
