@@ -101,7 +101,7 @@ impl Forwarder {
         let _all = self.places.acquire_many(all).await;
     }
 
-    /// Asks until there is an answer, which has the ID of `query`. An upstream that cannot answer gives way to the next; when none
+    /// Asks until there is an answer (DNS-124), which has the ID of `query`. An upstream that cannot answer gives way to the next; when none
     /// can, what the last of them said is the answer.
     ///
     /// # Errors

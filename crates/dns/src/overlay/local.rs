@@ -69,6 +69,7 @@ pub(super) fn answer(
         return Step::Answered(short(buffer, asked.question_end, asked.edns.as_ref(), code, reason), Source::Block);
     }
     let len = match members.nodes.held_by_nodes(&request.name, request.kind, suffixes) {
+        // DNS-121: all of the DNS that is no member's.
         Held::Nothing => return Step::Forward(asked),
         Held::Records(set) => write(&members.nodes, request, &set, transport, buffer),
         Held::NoData => short(buffer, asked.question_end, asked.edns.as_ref(), rcode::NO_ERROR, None),
@@ -124,7 +125,7 @@ fn write(nodes: &Zones, request: &Request, set: &Rrset<'_>, transport: Transport
         writer.clear();
     }
     let len = writer.finish(Head { rcode: Rcode::NoError, authoritative: false, truncated: !fits, opt, error: None });
-    // A resolver to its clients.
+    // A resolver to its clients: RA, and no AA (DNS-120). CD is copied, AD not claimed (DNS-128).
     buffer[3] |= RA | cd;
     len
 }

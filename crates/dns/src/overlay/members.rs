@@ -96,7 +96,7 @@ impl Blocked {
         self.domains.is_empty() && self.nodes.is_none()
     }
 
-    /// What a block makes of the question, if it concerns somebody who is blocked: NAPTR at the domain, everything at
+    /// What a block makes of the question, if it concerns somebody who is blocked (DNS-122): NAPTR at the domain, everything at
     /// `_sips._tcp` below it, NAPTR at the numbers.
     pub(super) fn judge(&self, name: &QueryName, kind: RrType, suffixes: &Suffixes) -> Option<Block> {
         if self.is_empty() {

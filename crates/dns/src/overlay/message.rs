@@ -71,7 +71,7 @@ pub(super) enum Verdict {
     Foreign,
 }
 
-/// Judges what came from an upstream as an answer to `query`, whose ID is the one that went out (RFC 5452 9.1).
+/// Judges what came from an upstream as an answer to `query`, whose ID is the one that went out (DNS-123, RFC 5452 9.1).
 pub(super) fn judge(query: &[u8], answer: &[u8]) -> Verdict {
     let (Some(sent), Some(head)) = (query.first_chunk::<HEADER>(), answer.first_chunk::<HEADER>()) else {
         return Verdict::Foreign;
@@ -140,7 +140,8 @@ pub(super) fn short(
     at
 }
 
-/// Cuts an answer that is too long for the client down to its question, with TC: the client asks again over TCP (RFC 2181 9).
+/// Cuts an answer that is too long for the client down to its question, with TC: the client asks again over TCP
+/// (DNS-127, RFC 2181 9).
 pub(super) fn cut(answer: &mut Vec<u8>) {
     let Some(end) = question_end(answer) else { return };
     answer.truncate(end);

@@ -8,7 +8,7 @@
 //!
 //! One question: `udp` or `tcp` receives it, `local` decides and answers for members, `forward` asks upstreams. It is no
 //! recursive resolver, and keeps no cache: the upstream does. It is for programs on this host, not for validating
-//! resolvers: a member's records come without signatures, and are believed for the document's (decisions 37).
+//! resolvers: a member's records come without signatures, and are believed for the document's (decisions 38).
 //!
 //! ```no_run
 //! # use tandem_dns::overlay::{LiveMembers, Members, Overlay, OverlayError, Settings};
@@ -114,6 +114,9 @@ impl Overlay {
     pub async fn shutdown(mut self) {
         self.halt();
         let drain = self.shared.settings.tcp.drain;
+        // Threads first: after them nothing more is forwarded for UDP.
+        let threads = std::mem::take(&mut self.threads);
+        let _ = task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join()))).await;
         let listeners = std::mem::take(&mut self.listeners);
         let aborts: Vec<_> = listeners.iter().map(task::JoinHandle::abort_handle).collect();
         let ended = async {
@@ -125,8 +128,6 @@ impl Overlay {
         if timeout(drain, ended).await.is_err() {
             aborts.iter().for_each(task::AbortHandle::abort);
         }
-        let threads = std::mem::take(&mut self.threads);
-        let _ = task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join()))).await;
     }
 
     /// The addresses as bound, in the order of the settings, with real ports.

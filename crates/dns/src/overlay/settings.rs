@@ -64,12 +64,12 @@ impl Settings {
         }
     }
 
-    /// Whether a program at `address` may ask.
+    /// Whether a program at `address` may ask (DNS-126).
     pub(super) fn lets_ask(&self, address: IpAddr) -> bool {
         address.to_canonical().is_loopback() || self.clients.iter().any(|network| network.contains(address))
     }
 
-    /// The upstreams, without those that are the overlay itself, which listens at `own`.
+    /// The upstreams, without those that are the overlay itself (DNS-125), which listens at `own`.
     pub(super) fn find_upstreams(&self, own: &[SocketAddr]) -> Result<Vec<SocketAddr>, UpstreamError> {
         if let Some(itself) = self.upstreams.iter().find(|upstream| own.contains(upstream)) {
             return Err(UpstreamError::Itself(*itself));

@@ -110,7 +110,7 @@ async fn without_an_upstream_members_are_still_found_dns_124() {
     assert!(begin.elapsed() >= Duration::from_millis(250), "{:?}", begin.elapsed());
     assert_eq!(shown(&answer), "RCODE2 ra; opt 1232");
     assert_eq!(extended_error(&answer), Some((22, "no upstream answered in time".to_owned())));
-    assert!(tcp(address, &[query.clone()]).await[0].len() > 12);
+    assert!(tcp(address, std::slice::from_ref(&query)).await[0].len() > 12);
     let text = shown(&udp(address, &Query::new("_sips._tcp.member.test", "SRV")).await);
     assert!(text.contains("SRV×3"), "{text}");
     // Two wait, the others are told at once.

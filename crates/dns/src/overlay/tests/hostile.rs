@@ -69,8 +69,8 @@ async fn only_the_answer_counts_dns_123() {
             changed(query, |answer| answer[1] ^= 0x80),
             // Another name, type or class; no question; two.
             changed(query, |answer| answer[13] ^= 1),
-            changed(query, |answer| answer[30] = 28),
-            changed(query, |answer| answer[32] = 3),
+            changed(query, |answer| answer[32] = 28),
+            changed(query, |answer| answer[34] = 3),
             changed(query, |answer| answer[5] = 0),
             changed(query, |answer| answer[5] = 2),
             // A query, another opcode.
@@ -89,7 +89,7 @@ async fn only_the_answer_counts_dns_123() {
     let (upstream, seen) = scripted(script);
     let (overlay, _, address) = start(settings(&[upstream]), members());
     let query = Query::new("www.elsewhere.net", "A");
-    assert_eq!((query.0[13], query.0[30], query.0[32]), (b'w', 1, 1), "the offsets above");
+    assert_eq!((query.0[13], query.0[32], query.0[34]), (b'w', 1, 1), "the offsets above");
     for _ in 0..5 {
         let answer = udp(address, &query).await;
         assert_eq!(answer, good(&query.0), "{}", shown(&answer));
