@@ -31,15 +31,17 @@ pub enum BlockReason {
     Compromised,
     /// It has left, or its lease is over.
     Withdrawn,
+    /// What it published has no room in the DNS.
+    Unusable,
 }
 
 /// The members that must not be called.
 #[derive(Debug, Clone, Default)]
 pub struct Blocked {
     /// By domain in wire form.
-    domains: HashMap<Box<[u8]>, BlockReason>,
+    pub(super) domains: HashMap<Box<[u8]>, BlockReason>,
     /// Their last documents, for the numbers in them.
-    nodes: Option<Arc<Zones>>,
+    pub(super) nodes: Option<Arc<Zones>>,
 }
 
 /// What a block makes of a question.
@@ -60,7 +62,7 @@ pub struct LiveMembers(Arc<ArcSwap<Members>>);
 pub(super) struct Reader(Cache<Arc<ArcSwap<Members>>, Arc<Members>>);
 
 impl Members {
-    /// No members: everything is forwarded. [`tandem_zone::Draft`] fills what [`nodes`](Self::nodes) has.
+    /// No members: everything is forwarded. [`Roster`](super::Roster) makes further versions.
     ///
     /// # Panics
     ///
@@ -78,6 +80,7 @@ impl BlockReason {
             Self::Suspended => "this member is suspended",
             Self::Compromised => "this member is compromised",
             Self::Withdrawn => "this member has withdrawn",
+            Self::Unusable => "what this member published cannot be used",
         }
     }
 }

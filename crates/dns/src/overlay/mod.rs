@@ -11,13 +11,15 @@
 //! resolvers: a member's records come without signatures, and are believed for the document's (decisions 38).
 //!
 //! ```no_run
-//! # use tandem_dns::overlay::{LiveMembers, Members, Overlay, OverlayError, Settings};
-//! # async fn run() -> Result<(), OverlayError> {
-//! let members = LiveMembers::new(Members::none());
+//! # use std::borrow::Cow;
+//! # use tandem_dns::overlay::{BlockReason, LiveMembers, News, Overlay, OverlayError, Roster, Settings};
+//! # async fn run(node: tandem_model::Node) -> Result<(), OverlayError> {
 //! let settings = Settings::new(vec!["127.0.0.1:5353".parse().expect("an address")]);
+//! let mut roster = Roster::new(settings.suffixes.clone());
+//! let members = LiveMembers::new(roster.update([(node.domain(), News::Member(Cow::Borrowed(&node)))]));
 //! let overlay = Overlay::start(settings, &members)?;
 //! // Later, whenever members have come, changed or gone:
-//! members.publish(Members::none());
+//! members.publish(roster.update([(node.domain(), News::Blocked(BlockReason::Compromised))]));
 //! overlay.shutdown().await;
 //! # Ok(())
 //! # }
@@ -29,6 +31,7 @@ mod forward;
 mod local;
 mod members;
 mod message;
+mod roster;
 mod settings;
 mod stats;
 mod tcp;
@@ -52,6 +55,7 @@ use crate::server::{Bound, StartError, bind};
 use crate::tcp::room::Room;
 use forward::Forwarder;
 pub use members::{BlockReason, Blocked, LiveMembers, Members};
+pub use roster::{News, Roster};
 pub use settings::{Settings, UpstreamError};
 use stats::Counters;
 pub use stats::Stats;

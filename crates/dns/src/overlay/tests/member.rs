@@ -1,6 +1,8 @@
 //! What members' names give, and what stays as the public DNS has it.
 
-use super::super::{BlockReason, Blocked};
+use std::borrow::Cow;
+
+use super::super::{BlockReason, Blocked, News, Roster};
 use super::*;
 use crate::tests::shown;
 
@@ -199,4 +201,41 @@ async fn odd_messages_dns_121() {
     assert_eq!(now.not_sent, 0);
     socket.set_nonblocking(true).unwrap();
     assert!(socket.recv(&mut [0; 10]).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_roster_follows_its_members_dns_120_dns_122() {
+    let (_server, public) = public();
+    let mut roster = Roster::new(suffixes());
+    let (member, other) = (node("member.test", "+15551"), node("other.test", "+15552"));
+    let is = |node| News::Member(Cow::Borrowed(node));
+    let first = roster.update([(member.domain(), is(&member)), (other.domain(), is(&other))]);
+    let (overlay, live, address) = start(settings(&[public]), first);
+    let ask = async |owner: &str, kind: &str| shown(&udp(address, &Query::new(owner, kind)).await);
+    let (number, in_block) = ("1.5.5.5.1.e164.dir.test", "3.9.1.5.5.5.1.e164.dir.test");
+    for (owner, kind) in [("_sips._tcp.member.test", "SRV"), ("_sips._tcp.other.test", "SRV"), (number, "NAPTR")] {
+        assert!(ask(owner, kind).await.contains(" 77 "), "{owner}");
+    }
+    // Blocked: its numbers, too. The other stays.
+    live.publish(roster.update([(member.domain(), News::Blocked(BlockReason::Compromised))]));
+    for (owner, kind) in [("_sips._tcp.member.test", "SRV"), (number, "NAPTR"), (in_block, "NAPTR")] {
+        assert_eq!(ask(owner, kind).await, "NXDOMAIN ra", "{owner}");
+    }
+    assert!(ask("_sips._tcp.other.test", "SRV").await.contains(" 77 "));
+    live.publish(roster.update([(member.domain(), News::Blocked(BlockReason::Suspended))]));
+    assert_eq!(ask(number, "NAPTR").await, "NXDOMAIN ra", "still");
+    // Back, and then no member at all.
+    live.publish(roster.update([(member.domain(), is(&member))]));
+    assert!(ask(number, "NAPTR").await.contains(" 77 ") && live.load().blocked.is_empty());
+    live.publish(roster.update([(member.domain(), News::Gone)]));
+    assert!(ask("_sips._tcp.member.test", "SRV").await.contains(" 300 SRV"), "the public DNS answers");
+    // A document that cannot be served is no reason to fall, or to call by old records.
+    let long = |count: usize| format!("{}member.test", "a234567890123456789012345678901234567890.".repeat(count));
+    let mut parts = NodeParts::new(name(&format!("abcdefghijkl.{}", long(5))), vec![]);
+    parts.targets = other.targets().iter().filter(|target| target.addresses.is_empty()).cloned().collect();
+    let too_long = Node::new(parts).unwrap();
+    live.publish(roster.update([(too_long.domain(), is(&too_long))]));
+    assert_eq!(live.load().nodes.node_count(), 1);
+    assert!(!live.load().blocked.is_empty());
+    overlay.shutdown().await;
 }
