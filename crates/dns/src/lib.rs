@@ -2,7 +2,8 @@
 //!
 //! One query: `udp` or `tcp` receives it, `respond` takes it to `request` (the hot path's parser) and, what that does
 //! not read, to `full` (everything rare); `answer` looks up, `writer` writes. The answer replaces the query in its
-//! buffer. `tls`, `https` and `quic` put the same behind encryption, and `padding` hides lengths there. Start reading at [`DnsServer`], for transports, or at `answer`, for contents.
+//! buffer. `tls`, `https` and `quic` put the same behind encryption, and `padding` hides lengths there. [`overlay`] is another
+//! server: it answers for members, and forwards the rest. Start reading at [`DnsServer`], for transports, or at `answer`, for contents.
 
 mod access;
 mod answer;
@@ -21,6 +22,7 @@ mod kinds;
 mod limit;
 mod notify;
 mod options;
+pub mod overlay;
 mod padding;
 mod query_log;
 mod quic;

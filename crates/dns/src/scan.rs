@@ -37,6 +37,12 @@ pub(crate) fn least_ttl(answer: &[u8]) -> Option<u32> {
     least
 }
 
+/// Whether `message` is what its counts say, to its end: names, heads and data lie inside it. Data is not looked into.
+pub(crate) fn is_whole(message: &[u8]) -> bool {
+    let Some(records) = Records::of(message) else { return false };
+    records.into_iter().all(|record| record.is_some())
+}
+
 /// Where the OPT record begins, and where it ends.
 pub(crate) fn find_opt(message: &[u8]) -> Option<(usize, usize)> {
     let mut found = None;

@@ -57,10 +57,10 @@ struct Group {
 }
 
 /// The sockets of one address.
-struct Bound {
-    address: SocketAddr,
-    udp: Vec<Socket>,
-    tcp: TcpListener,
+pub(crate) struct Bound {
+    pub(crate) address: SocketAddr,
+    pub(crate) udp: Vec<Socket>,
+    pub(crate) tcp: TcpListener,
 }
 
 impl DnsServer {
@@ -255,7 +255,7 @@ impl Encrypted {
 }
 
 /// Binds one address for both transports; with port 0, one that is free for both.
-fn bind(address: SocketAddr, threads: usize) -> Result<Bound, StartError> {
+pub(crate) fn bind(address: SocketAddr, threads: usize) -> Result<Bound, StartError> {
     let mut tries = if address.port() == 0 { PORT_TRIES } else { 1 };
     loop {
         tries -= 1;

@@ -16,7 +16,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
 use std::io;
 use std::mem::{offset_of, size_of, zeroed};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::{NonNull, null_mut};
 
@@ -140,6 +140,28 @@ impl Batch {
         }
         self.replies = 0;
         refused
+    }
+
+    /// Address and port that datagram `index` came from.
+    ///
+    /// # Panics
+    ///
+    /// If the last [`receive`](Self::receive) did not give that many.
+    pub(crate) fn sender_address(&self, index: usize) -> SocketAddr {
+        assert!(index < self.received, "datagram {index} of {}", self.received);
+        // SAFETY: as in `sender`.
+        unsafe {
+            let peer = &raw const (*self.slots.as_ptr().add(index)).peer;
+            if c_int::from((*peer).ss_family) == libc::AF_INET6 {
+                let peer = peer.cast::<sockaddr_in6>();
+                let (port, scope) = (u16::from_be((*peer).sin6_port), (*peer).sin6_scope_id);
+                SocketAddrV6::new((*peer).sin6_addr.s6_addr.into(), port, 0, scope).into()
+            } else {
+                let peer = peer.cast::<sockaddr_in>();
+                let address = Ipv4Addr::from((*peer).sin_addr.s_addr.to_ne_bytes());
+                SocketAddr::new(address.into(), u16::from_be((*peer).sin_port))
+            }
+        }
     }
 
     const fn layout() -> Layout {

@@ -36,7 +36,7 @@ use room::{Admission, Guest, Room};
 const BACKLOG: i32 = 1024;
 
 /// Pause after a failed accept that is not one client's fault (no descriptors left): without it, a busy loop.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What goes on inside the connections of a listener.
 #[derive(Clone)]
@@ -253,7 +253,7 @@ async fn listen(listener: TcpListener, inside: Inside, shared: Arc<Shared>) {
 
 /// Whether accepting failed because of the client that it was for: the next one is another matter. Linux passes on what
 /// the network said about the new connection (accept(2)).
-fn is_of_one_client(error: &io::Error) -> bool {
+pub(crate) fn is_of_one_client(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     let kinds = [
         Kind::ConnectionAborted,

@@ -155,13 +155,6 @@ impl Zones {
         visit: &mut impl FnMut(Owner<'_>, Rrset<'z>) -> bool,
     ) -> Option<()> {
         match rrset.source {
-            Source::Naptr(at) => {
-                let mut owner = NameBuf::new();
-                at.write_owner(SERVICE, at.suffix, &mut owner);
-                go_on(visit(Owner::target(owner.as_slice(), Target::Naptr(0)), at.srv()))?;
-                self.node_hosts(&at, visit)
-            }
-            Source::Srv(at) => self.node_hosts(&at, visit),
             Source::Static { rdatas, links, .. } => match rrset.kind {
                 RrType::NAPTR => self.static_naptrs(zone, rdatas, links, visit),
                 RrType::SRV => self.static_srvs(zone, rdatas, links, visit),
@@ -169,7 +162,25 @@ impl Zones {
                 RrType::NS => self.hosts(rdatas, 0, visit),
                 _ => Some(()),
             },
-            Source::One(_) | Source::Addresses { .. } | Source::Tlsa(_) | Source::Claim { .. } => Some(()),
+            _ => self.node_chain(rrset, visit),
+        }
+    }
+
+    /// What follows a set that a node made.
+    pub(crate) fn node_chain<'z>(
+        &'z self,
+        rrset: &Rrset<'z>,
+        visit: &mut impl FnMut(Owner<'_>, Rrset<'z>) -> bool,
+    ) -> Option<()> {
+        match rrset.source {
+            Source::Naptr(at) => {
+                let mut owner = NameBuf::new();
+                at.write_owner(SERVICE, at.suffix, &mut owner);
+                go_on(visit(Owner::target(owner.as_slice(), Target::Naptr(0)), at.srv()))?;
+                self.node_hosts(&at, visit)
+            }
+            Source::Srv(at) => self.node_hosts(&at, visit),
+            _ => Some(()),
         }
     }
 

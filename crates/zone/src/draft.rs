@@ -6,6 +6,7 @@
 use tandem_model::{DomainName, Node, Serial};
 
 use crate::conflict::Conflict;
+use crate::name::QueryName;
 use crate::packed::PackedNode;
 use crate::zones::{Change, Changed, Zones};
 
@@ -115,6 +116,15 @@ impl Draft {
             self.put_packed(&packed, node.domain(), serial);
         }
         Ok(())
+    }
+
+    /// Publishes the node at `domain` of another version, if it has one; the zones that show it get `serial`.
+    pub fn adopt(&mut self, from: &Zones, domain: &DomainName, serial: Serial) {
+        let name = QueryName::of(domain);
+        let is_node = |node: &PackedNode| node.view().domain() == name.as_wire();
+        if let Some(node) = from.nodes.get(name.key(), is_node) {
+            self.put_packed(node, domain, serial);
+        }
     }
 
     /// Withdraws the node at `domain`; nothing happens if there is none.

@@ -59,7 +59,7 @@ enum Here<'z> {
 
 /// What a node has at a name of its own.
 #[derive(Debug, Clone, Copy)]
-enum Place<'z> {
+pub(crate) enum Place<'z> {
     /// The domain: NAPTR, and addresses if it is a host too.
     Domain { v4: &'z [u8], v6: &'z [u8] },
     /// `_sips._tcp`: SRV.
@@ -287,10 +287,14 @@ impl Zones {
 /// The root in wire form: no suffix.
 pub(crate) const ROOT: &[u8] = &[0];
 /// Labels of a question in the ENUM zone that are read as digits; E.164 numbers have at most 15.
-const MAX_NUMBER_LABELS: usize = 16;
+pub(crate) const MAX_NUMBER_LABELS: usize = 16;
 
 /// The digits in front of the apex, first digit first, and whether other labels follow.
-fn digits_of<'d>(name: &QueryName, apex: usize, digits: &'d mut [u8; MAX_NUMBER_LABELS]) -> (&'d [u8], bool) {
+pub(crate) fn digits_of<'d>(
+    name: &QueryName,
+    apex: usize,
+    digits: &'d mut [u8; MAX_NUMBER_LABELS],
+) -> (&'d [u8], bool) {
     let mut count = 0;
     while count < apex && count < MAX_NUMBER_LABELS {
         let &[digit @ b'0'..=b'9'] = name.label(apex - 1 - count) else { break };
@@ -323,7 +327,7 @@ impl<'z> NodeAt<'z> {
     }
 
     /// What the node has at `labels` in front of its domain; hosts only where this zone shows them.
-    fn place(&self, labels: &[u8], hosts: bool) -> Option<Place<'z>> {
+    pub(crate) fn place(&self, labels: &[u8], hosts: bool) -> Option<Place<'z>> {
         let mut place = match labels {
             [] if self.service_only => Some(Place::Empty),
             [] => Some(Place::Domain { v4: &[], v6: &[] }),

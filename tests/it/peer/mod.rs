@@ -17,6 +17,7 @@ mod foreign;
 pub(crate) mod guide;
 mod kamailio;
 mod network;
+mod overlay;
 mod phone;
 pub(crate) mod process;
 mod recursor;
