@@ -9,6 +9,7 @@ mod clock;
 pub mod config;
 mod directory;
 pub mod document;
+mod files;
 pub mod judge;
 mod local;
 pub mod map;

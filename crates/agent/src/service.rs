@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{Config, OwnNode};
 use crate::directory::{Directory, DirectoryError};
+use crate::files::Files;
 use crate::local;
 use crate::node_key::KeyFileError;
 use crate::own::Own;
@@ -167,7 +168,7 @@ impl Agent {
 async fn start_services(
     config: &Config,
     parts: &Parts,
-    _workers: &mut JoinSet<()>,
+    workers: &mut JoinSet<()>,
     listeners: &mut JoinSet<()>,
 ) -> Result<(), StartError> {
     // A service that is added takes its line away.
@@ -188,6 +189,9 @@ async fn start_services(
         let address = local::serve_tcp(http.listen, router, listeners).await;
         let address = address.map_err(listen("http", http.listen.to_string()))?;
         parts.board.listens("http", format_args!("http://{address}"));
+    }
+    if config.files.is_on() {
+        workers.spawn(Files::new(&config.files, parts).run());
     }
     Ok(())
 }

@@ -24,6 +24,9 @@ pub struct Status {
     /// The node that it publishes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeStatus>,
+    /// The files for the SIP server; none if none is wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesStatus>,
     /// Where its services listen, by name.
     pub listening: Vec<String>,
 }
@@ -84,6 +87,19 @@ pub struct NodeStatus {
     pub error: Option<String>,
 }
 
+/// How the files for the SIP server do.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct FilesStatus {
+    /// Their paths.
+    pub files: Vec<String>,
+    /// When they were last known to be as they should be (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub up_to_date: Option<String>,
+    /// Why they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
 /// Where parts of the agent write how they do.
 #[derive(Debug)]
 pub struct Board(Mutex<Status>);
@@ -110,6 +126,11 @@ impl Board {
     /// Changes what is told of the own node.
     pub(crate) fn node(&self, change: impl FnOnce(&mut NodeStatus)) {
         change(self.lock().node.get_or_insert_default());
+    }
+
+    /// Changes what is told of the files.
+    pub(crate) fn files(&self, change: impl FnOnce(&mut FilesStatus)) {
+        change(self.lock().files.get_or_insert_default());
     }
 
     /// Notes where a service listens, as `name address`.
@@ -148,6 +169,9 @@ impl Status {
         gauge("members_signed", "Members whose own key signed what they say.", replica.signed as u64);
         gauge("members_refused", "Members whose news are not believed.", replica.refused_count as u64);
         gauge("disk_fault", "Whether the copy cannot be written to disk.", replica.disk_error.is_some().into());
+        if let Some(files) = &self.files {
+            gauge("files_fault", "Whether files for the SIP server are not up to date.", files.error.is_some().into());
+        }
         if let Some(node) = &self.node {
             gauge("node_fault", "Whether the own node could not be published or renewed.", node.error.is_some().into());
         }

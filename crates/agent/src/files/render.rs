@@ -1,0 +1,128 @@
+//! The files' texts. Members come in the order of their names, so that equal members make equal texts.
+//!
+//! Every value is typed (a name, an address, a number), so none can end a line or an element.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tandem_model::{Network, Node};
+
+use crate::map::MemberMap;
+use crate::member::Member;
+
+/// Kamailio's group, and its set of dispatchers.
+const GROUP: u8 = 1;
+/// What each file begins with.
+const NOTICE: &str = "written by tandem agent, and overwritten by it";
+
+/// Kamailio's module permissions (`address_file`): where members' calls come from.
+pub(super) fn kamailio_addresses(members: &MemberMap) -> String {
+    let mut text = format!("# {NOTICE}\n# group address mask port domain\n");
+    each(members, |member, node| {
+        for source in sources(node) {
+            let source = source.to_string();
+            if let Some((address, length)) = source.split_once('/') {
+                let _ = writeln!(text, "{GROUP} {address} {length} 0 {}", member.domain);
+            }
+        }
+    });
+    text
+}
+
+/// Kamailio's module dispatcher (`list_file`): members' targets. Its higher priority is tried first, SRV's lower.
+pub(super) fn kamailio_dispatchers(members: &MemberMap) -> String {
+    let mut text = format!("# {NOTICE}\n# set destination flags priority attributes\n");
+    each(members, |member, node| {
+        for target in node.targets() {
+            let places: Vec<String> = match target.addresses.as_slice() {
+                [] => vec![target.host.to_string()],
+                addresses => addresses.iter().map(in_uri).collect(),
+            };
+            for place in places {
+                let _ = writeln!(
+                    text,
+                    "{GROUP} sip:{place}:{};transport=tls 0 {} domain={};weight={}",
+                    target.port,
+                    u16::MAX - target.priority,
+                    member.domain,
+                    target.weight
+                );
+            }
+        }
+    });
+    text
+}
+
+/// FreeSWITCH's `acl.conf.xml`: the list `federation`.
+pub(super) fn freeswitch_acl(members: &MemberMap) -> String {
+    let mut text = format!(
+        "<!-- {NOTICE} -->\n<configuration name=\"acl.conf\" description=\"Network Lists\">\n  <network-lists>\n    \
+         <list name=\"federation\" default=\"deny\">\n"
+    );
+    each(members, |member, node| {
+        for source in sources(node) {
+            let _ = writeln!(text, "      <node type=\"allow\" cidr=\"{source}\"/> <!-- {} -->", comment(member));
+        }
+    });
+    text.push_str("    </list>\n  </network-lists>\n</configuration>\n");
+    text
+}
+
+/// Sets `members4` and `members6` of the table `inet tandem`, for `nft -f`: one transaction, whatever was there before.
+pub(super) fn nftables(members: &MemberMap) -> String {
+    let (mut four, mut six) = (BTreeSet::new(), BTreeSet::new());
+    each(members, |_, node| {
+        for source in sources(node) {
+            let text = source.to_string();
+            if text.contains(':') {
+                six.insert(text)
+            } else {
+                four.insert(text)
+            };
+        }
+    });
+    let mut text = format!("# {NOTICE}\nadd table inet tandem\n");
+    for (name, kind, elements) in [("members4", "ipv4_addr", four), ("members6", "ipv6_addr", six)] {
+        let _ = writeln!(text, "add set inet tandem {name} {{ type {kind}; flags interval; auto-merge; }}");
+        let _ = writeln!(text, "flush set inet tandem {name}");
+        if !elements.is_empty() {
+            let elements: Vec<String> = elements.into_iter().collect();
+            let _ = writeln!(text, "add element inet tandem {name} {{ {} }}", elements.join(", "));
+        }
+    }
+    text
+}
+
+/// Hands over each member that may be called.
+fn each(members: &MemberMap, mut see: impl FnMut(&Member, &Node)) {
+    let mut all: Vec<&Arc<Member>> = members.iter().collect();
+    all.sort_unstable_by(|a, b| a.domain.as_wire().cmp(b.domain.as_wire()));
+    for member in all {
+        if let Some(node) = member.shown() {
+            see(member, &node);
+        }
+    }
+}
+
+/// Where a node's calls come from: what it says, else its targets' addresses.
+fn sources(node: &Node) -> Vec<Network> {
+    if !node.sources.is_empty() {
+        return node.sources.clone();
+    }
+    let addresses: BTreeSet<IpAddr> = node.targets().iter().flat_map(|target| target.addresses.iter().copied()).collect();
+    addresses.into_iter().filter_map(|address| Network::parse(&address.to_string()).ok()).collect()
+}
+
+fn in_uri(address: &IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
+/// The domain for a comment of XML, in which `--` must not stand.
+fn comment(member: &Member) -> String {
+    member.domain.to_string().replace("--", "-\u{2010}")
+}
