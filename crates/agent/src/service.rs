@@ -175,7 +175,7 @@ async fn start_services(
     let missing = [
         ("dns", config.dns.is_some()),
         ("sip", config.sip.is_some()),
-        ("files", config.files.is_on()),
+        ("files.ca_bundle", config.files.ca_bundle.is_some()),
         ("check", config.check.certificates),
     ];
     if let Some((name, _)) = missing.into_iter().find(|(_, is_wanted)| *is_wanted) {

@@ -111,7 +111,8 @@ fn sources(node: &Node) -> Vec<Network> {
     if !node.sources.is_empty() {
         return node.sources.clone();
     }
-    let addresses: BTreeSet<IpAddr> = node.targets().iter().flat_map(|target| target.addresses.iter().copied()).collect();
+    let addresses: BTreeSet<IpAddr> =
+        node.targets().iter().flat_map(|target| target.addresses.iter().copied()).collect();
     addresses.into_iter().filter_map(|address| Network::parse(&address.to_string()).ok()).collect()
 }
 
