@@ -25,7 +25,7 @@ fn settings_are_checked() {
     let more =
         format!("{}\nlevel = \"info\"\n[files]\nca_bundle = \"x\"\n", "directory = \"https://127.0.0.1:1\"\n[log]");
     std::fs::write(folder.path().join("agent.toml"), more).unwrap();
-    assert!(agent(&[]).failure(1).contains("no [files] yet"));
+    assert!(agent(&[]).failure(1).contains("no [files.ca_bundle] yet"));
     std::fs::write(folder.path().join("agent.toml"), &template).unwrap();
     assert!(agent(&["status"]).failure(1).contains("no agent answers"));
 }
