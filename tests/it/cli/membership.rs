@@ -74,7 +74,7 @@ fn a_newcomer_joins_and_publishes() {
 fn who_has_joined_with_two_domains_acts_for_each() {
     let (service, node) = (Service::start(), Elsewhere::new());
     for domain in ["debug.ostn.test", "lab.ostn.test"] {
-        let (code, _) = invite(&service, domain);
+        let (_, code) = invite(&service, domain);
         node.tandem(["join", &code, "--api", service.api_url()]).success();
         publish(&node, domain).success();
     }

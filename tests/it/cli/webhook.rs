@@ -1,6 +1,6 @@
 //! Webhooks over real HTTP: signed, tried again, and never to where they must not go.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
