@@ -9,10 +9,10 @@ use serde::Deserialize;
 #[serde(default)]
 pub(super) struct Problem {
     /// What programs tell problems apart by.
-    r#type: Option<String>,
-    title: Option<String>,
-    detail: Option<String>,
-    instance: Option<String>,
+    r#type: Option<Box<str>>,
+    title: Option<Box<str>>,
+    detail: Option<Box<str>>,
+    instance: Option<Box<str>>,
     errors: Vec<Part>,
     /// The HTTP status, from the answer itself.
     #[serde(skip)]
@@ -33,7 +33,7 @@ impl Problem {
     /// Reads an error answer; an answer that is no problem body becomes one.
     pub(super) fn read(status: u16, body: &str) -> Self {
         let problem = serde_json::from_str(body).unwrap_or_else(|_| Self {
-            title: Some("the answer is not from a Tandem API: check the URL".to_owned()),
+            title: Some("the answer is not from a Tandem API: check the URL".into()),
             ..Self::default()
         });
         Self { status, ..problem }
