@@ -116,10 +116,12 @@ pub struct SipConfig {
 }
 
 /// Files that are written anew whenever members change; each is off without a path.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilesConfig {
-    /// Certificates of the members' own authorities.
+    /// Certificates that members' connections lead to.
     pub ca_bundle: Option<PathBuf>,
+    /// Whether the authorities that the checks believe are in `ca_bundle`, too.
+    pub public_authorities: bool,
     /// Kamailio's module permissions: addresses that calls come from.
     pub kamailio_addresses: Option<PathBuf>,
     /// Kamailio's module dispatcher: targets.
@@ -133,7 +135,7 @@ pub struct FilesConfig {
 }
 
 /// Whether targets are looked at before they are given out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckConfig {
     /// Only targets whose certificate was good are given out.
     pub certificates: bool,
@@ -141,6 +143,36 @@ pub struct CheckConfig {
     pub timeout_seconds: u64,
     /// Seconds that a result counts.
     pub max_age_seconds: u64,
+    /// Certificates (PEM) of the authorities that are believed; `None`: those of the system.
+    pub authorities: Option<PathBuf>,
+    /// Whether loopback addresses are looked at: tests and demonstrations on one machine alone.
+    pub allow_loopback_for_tests: bool,
+}
+
+impl Default for CheckConfig {
+    fn default() -> Self {
+        Self {
+            certificates: false,
+            timeout_seconds: 5,
+            max_age_seconds: 3600,
+            authorities: None,
+            allow_loopback_for_tests: false,
+        }
+    }
+}
+
+impl Default for FilesConfig {
+    fn default() -> Self {
+        Self {
+            ca_bundle: None,
+            public_authorities: true,
+            kamailio_addresses: None,
+            kamailio_dispatchers: None,
+            freeswitch_acl: None,
+            nftables: None,
+            reload: Vec::new(),
+        }
+    }
 }
 
 /// Seven days: a directory that is away for a week stops no call.
@@ -161,7 +193,7 @@ impl Default for Config {
             http: None,
             sip: None,
             files: FilesConfig::default(),
-            check: CheckConfig { certificates: false, timeout_seconds: 5, max_age_seconds: 3600 },
+            check: CheckConfig::default(),
         }
     }
 }
@@ -170,7 +202,15 @@ impl FilesConfig {
     /// Whether any file is wanted.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        let Self { ca_bundle, kamailio_addresses, kamailio_dispatchers, freeswitch_acl, nftables, reload: _ } = self;
+        let Self {
+            ca_bundle,
+            public_authorities: _,
+            kamailio_addresses,
+            kamailio_dispatchers,
+            freeswitch_acl,
+            nftables,
+            reload: _,
+        } = self;
         [ca_bundle, kamailio_addresses, kamailio_dispatchers, freeswitch_acl, nftables]
             .iter()
             .any(|file| file.is_some())

@@ -2,9 +2,10 @@
 //! directory, and offers what SIP servers understand, made from that copy.
 //!
 //! Reading order: [`config`] (what it is told), [`directory`](crate::Directory) (how the directory is asked), [`judge`]
-//! (whom to believe), [`replica`] (the copy and how it follows), [`snapshot`] (what services see of it), `service` (where
-//! they are started). Start at [`Agent`].
+//! (whom to believe), [`replica`] (the copy and how it follows), [`snapshot`] (what services see of it), [`check`] (whether
+//! servers are who they should be), `service` (where they are started). Start at [`Agent`].
 
+pub mod check;
 mod clock;
 pub mod config;
 mod directory;
@@ -23,6 +24,7 @@ pub mod snapshot;
 mod state;
 pub mod status;
 
+pub use check::{Verdict, Verdicts};
 pub use config::Config;
 pub use directory::{Directory, DirectoryError, DirectoryUrl, InvalidUrl};
 pub use map::MemberMap;

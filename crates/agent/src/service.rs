@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::check::{Authorities, Checker, UnusableAuthorities, Verdicts};
 use crate::config::{Config, OwnNode};
 use crate::directory::{Directory, DirectoryError};
 use crate::files::Files;
@@ -46,6 +47,8 @@ pub struct Agent {
 pub struct Parts {
     /// The members, version by version; the first one is there already.
     pub snapshots: Snapshots,
+    /// Which targets may be given out.
+    pub verdicts: Verdicts,
     /// Where a service tells how it does.
     pub board: Arc<Board>,
     /// Turns true when the agent ends: finish, and return from the task.
@@ -85,6 +88,12 @@ pub enum StartError {
     /// The settings switch on what this version does not have.
     #[error("this version has no [{0}] yet: remove it from the settings")]
     Missing(&'static str),
+    /// The name servers for routes cannot be found out.
+    #[error(transparent)]
+    NameServers(#[from] tandem_resolver::SettingsError),
+    /// The authorities that looks at targets believe cannot be read.
+    #[error(transparent)]
+    Authorities(#[from] UnusableAuthorities),
     /// A service cannot listen.
     #[error("{service} cannot listen on {place}")]
     Listen {
@@ -134,8 +143,19 @@ impl Agent {
         let mut workers = JoinSet::new();
         let mut listeners = JoinSet::new();
         let own = config.node.clone().map(|node| own(node, &config, &directory, &board)).transpose()?;
-        let parts = Parts { snapshots: snapshots.clone(), board: Arc::clone(&board), closing: closed.clone() };
-        start_services(&config, &parts, &mut workers, &mut listeners).await?;
+        // The bundle of certificates is made of what looks see.
+        let (verdicts, authorities) = match config.check.certificates || config.files.ca_bundle.is_some() {
+            true => {
+                let (checker, verdicts, authorities) =
+                    Checker::new(&config, snapshots.clone(), Arc::clone(&board), closed.clone())?;
+                workers.spawn(checker.run());
+                (verdicts, authorities)
+            }
+            false => (Verdicts::off(), Authorities::default()),
+        };
+        let parts =
+            Parts { snapshots: snapshots.clone(), verdicts, board: Arc::clone(&board), closing: closed.clone() };
+        start_services(&config, &parts, authorities, &mut workers, &mut listeners).await?;
         workers.spawn(replica.run(closed.clone()));
         if let Some(own) = own {
             workers.spawn(own.run(closed));
@@ -168,16 +188,12 @@ impl Agent {
 async fn start_services(
     config: &Config,
     parts: &Parts,
+    authorities: Authorities,
     workers: &mut JoinSet<()>,
     listeners: &mut JoinSet<()>,
 ) -> Result<(), StartError> {
     // A service that is added takes its line away.
-    let missing = [
-        ("dns", config.dns.is_some()),
-        ("sip", config.sip.is_some()),
-        ("files.ca_bundle", config.files.ca_bundle.is_some()),
-        ("check", config.check.certificates),
-    ];
+    let missing = [("dns", config.dns.is_some()), ("sip", config.sip.is_some())];
     if let Some((name, _)) = missing.into_iter().find(|(_, is_wanted)| *is_wanted) {
         return Err(StartError::Missing(name));
     }
@@ -191,7 +207,7 @@ async fn start_services(
         parts.board.listens("http", format_args!("http://{address}"));
     }
     if config.files.is_on() {
-        workers.spawn(Files::new(&config.files, parts).run());
+        workers.spawn(Files::new(&config.files, parts, authorities).run());
     }
     Ok(())
 }

@@ -31,6 +31,10 @@ fn members() -> MemberMap {
     map
 }
 
+fn dispatchers(members: &MemberMap, verdicts: &Verdicts, old: &str) -> String {
+    render::kamailio_dispatchers(&Sight { members, verdicts, authorities: &[], now: 0, old })
+}
+
 #[test]
 fn texts() {
     let map = members();
@@ -39,7 +43,7 @@ fn texts() {
         ["1 198.51.100.0 24 0 a.test", "1 203.0.113.7 32 0 b.test", "1 2001:db8::7 128 0 b.test"]
     );
     assert_eq!(
-        render::kamailio_dispatchers(&map).lines().skip(2).collect::<Vec<_>>(),
+        dispatchers(&map, &Verdicts::off(), "").lines().skip(2).collect::<Vec<_>>(),
         [
             // Draining: ten thousand further down.
             "1 sip:203.0.113.8:5061;transport=tls 0 55525 domain=a.test;weight=3",
@@ -53,7 +57,7 @@ fn texts() {
     let nft = render::nftables(&map);
     assert!(nft.contains("add element inet tandem members4 { 198.51.100.0/24, 203.0.113.7/32 }\n"), "{nft}");
     assert!(nft.contains("add element inet tandem members6 { 2001:db8::7/128 }\n"), "{nft}");
-    for text in [acl, nft, render::kamailio_addresses(&map), render::kamailio_dispatchers(&map)] {
+    for text in [acl, nft, render::kamailio_addresses(&map), dispatchers(&map, &Verdicts::off(), "")] {
         assert!(!text.contains("203.0.113.66"), "a compromised member is in\n{text}");
     }
     assert!(!render::nftables(&MemberMap::default()).contains("add element"), "an empty list of elements is an error");
@@ -71,8 +75,8 @@ async fn a_compromised_member_leaves_and_the_command_runs() {
     let (sender, snapshots) = watch::channel(Arc::new(Snapshot::default()));
     let (_close, closing) = watch::channel(false);
     let board = Arc::new(Board::default());
-    let parts = Parts { snapshots, board: Arc::clone(&board), closing };
-    let task = tokio::spawn(Files::new(&config, &parts).run());
+    let parts = Parts { snapshots, verdicts: Verdicts::off(), board: Arc::clone(&board), closing };
+    let task = tokio::spawn(Files::new(&config, &parts, Authorities::default()).run());
     let runs = || fs::read_to_string(&ran).map_or(0, |text| text.lines().count());
 
     let mut map = members();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tandem_agent::config::{
-    CheckConfig, Config, DnsConfig, FilesConfig, HttpConfig, KeyTrust, OwnNode, SipConfig, UnsignedPolicy,
+    Config, DnsConfig, FilesConfig, HttpConfig, KeyTrust, OwnNode, SipConfig, UnsignedPolicy,
 };
 use tandem_agent::{DirectoryUrl, node_key};
 use tandem_identity::Thumbprint;
@@ -101,6 +101,7 @@ struct SipSpec {
 #[serde(deny_unknown_fields, default)]
 struct FilesSpec {
     ca_bundle: Option<PathBuf>,
+    public_authorities: Option<bool>,
     kamailio_addresses: Option<PathBuf>,
     kamailio_dispatchers: Option<PathBuf>,
     freeswitch_acl: Option<PathBuf>,
@@ -114,6 +115,8 @@ struct CheckSpec {
     certificates: Option<bool>,
     timeout_seconds: Option<Spanned<u64>>,
     max_age_seconds: Option<Spanned<u64>>,
+    authorities: Option<PathBuf>,
+    allow_loopback_for_tests: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -223,20 +226,30 @@ impl Spec {
             faults.add(None, "sip.tls needs sip.certificate and sip.key");
         }
         config.sip = Some(sip).filter(|sip| !(sip.udp.is_empty() && sip.tcp.is_empty() && sip.tls.is_empty()));
-        let FilesSpec { ca_bundle, kamailio_addresses, kamailio_dispatchers, freeswitch_acl, nftables, reload } =
-            self.files;
+        let FilesSpec {
+            ca_bundle,
+            public_authorities,
+            kamailio_addresses,
+            kamailio_dispatchers,
+            freeswitch_acl,
+            nftables,
+            reload,
+        } = self.files;
         config.files = FilesConfig {
             ca_bundle: path(ca_bundle),
+            public_authorities: public_authorities.unwrap_or(config.files.public_authorities),
             kamailio_addresses: path(kamailio_addresses),
             kamailio_dispatchers: path(kamailio_dispatchers),
             freeswitch_acl: path(freeswitch_acl),
             nftables: path(nftables),
             reload: reload.unwrap_or_default(),
         };
-        let CheckConfig { certificates, timeout_seconds, max_age_seconds } = &mut config.check;
-        *certificates = self.check.certificates.unwrap_or(*certificates);
-        faults.set(self.check.timeout_seconds, |n| to_count(n, 1, MAX_CHECK_TIME), timeout_seconds);
-        faults.set(self.check.max_age_seconds, |n| to_count(n, 60, MAX_CHECK_AGE), max_age_seconds);
+        let check = &mut config.check;
+        check.certificates = self.check.certificates.unwrap_or(check.certificates);
+        faults.set(self.check.timeout_seconds, |n| to_count(n, 1, MAX_CHECK_TIME), &mut check.timeout_seconds);
+        faults.set(self.check.max_age_seconds, |n| to_count(n, 60, MAX_CHECK_AGE), &mut check.max_age_seconds);
+        check.authorities = path(self.check.authorities);
+        check.allow_loopback_for_tests = self.check.allow_loopback_for_tests.unwrap_or(false);
 
         let mut log = LogConfig { format: LogFormat::Text, level: "info".into(), queries: 0 };
         faults.set(self.log.format, |text| parse_log_format(&text), &mut log.format);
