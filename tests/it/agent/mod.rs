@@ -1,5 +1,6 @@
 //! The agent beside a real directory: the copy of the members in step, without the directory, and against one that lies.
 
+mod checked;
 mod command;
 mod follow;
 mod own;

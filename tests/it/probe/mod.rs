@@ -1,6 +1,6 @@
 //! Probes of real servers on loopback, seen by the API, the command line and `dig` (CERT-20, CERT-55, API-67; threats 14, 19).
 
-mod server;
+pub(crate) mod server;
 
 use std::time::{Duration, Instant};
 

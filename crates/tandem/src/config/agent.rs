@@ -6,9 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tandem_agent::config::{
-    Config, DnsConfig, FilesConfig, HttpConfig, KeyTrust, OwnNode, SipConfig, UnsignedPolicy,
-};
+use tandem_agent::config::{Config, DnsConfig, FilesConfig, HttpConfig, KeyTrust, OwnNode, SipConfig, UnsignedPolicy};
 use tandem_agent::{DirectoryUrl, node_key};
 use tandem_identity::Thumbprint;
 use toml::Spanned;
