@@ -14,6 +14,7 @@ pub mod judge;
 mod local;
 pub mod map;
 pub mod member;
+mod name_service;
 pub mod node_key;
 mod own;
 pub mod replica;

@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tandem_dns::overlay::OverlayError;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -16,6 +17,7 @@ use crate::config::{Config, OwnNode};
 use crate::directory::{Directory, DirectoryError};
 use crate::files::Files;
 use crate::local;
+use crate::name_service::NameService;
 use crate::node_key::KeyFileError;
 use crate::own::Own;
 use crate::replica::{Replica, Settings};
@@ -85,6 +87,9 @@ pub enum StartError {
     /// The settings switch on what this version does not have.
     #[error("this version has no [{0}] yet: remove it from the settings")]
     Missing(&'static str),
+    /// Name service cannot begin.
+    #[error("[dns]")]
+    Dns(#[from] OverlayError),
     /// A service cannot listen.
     #[error("{service} cannot listen on {place}")]
     Listen {
@@ -173,7 +178,6 @@ async fn start_services(
 ) -> Result<(), StartError> {
     // A service that is added takes its line away.
     let missing = [
-        ("dns", config.dns.is_some()),
         ("sip", config.sip.is_some()),
         ("files.ca_bundle", config.files.ca_bundle.is_some()),
         ("check", config.check.certificates),
@@ -189,6 +193,9 @@ async fn start_services(
         let address = local::serve_tcp(http.listen, router, listeners).await;
         let address = address.map_err(listen("http", http.listen.to_string()))?;
         parts.board.listens("http", format_args!("http://{address}"));
+    }
+    if let Some(dns) = &config.dns {
+        workers.spawn(NameService::start(dns, parts).await?.run());
     }
     if config.files.is_on() {
         workers.spawn(Files::new(&config.files, parts).run());

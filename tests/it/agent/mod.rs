@@ -1,6 +1,7 @@
 //! The agent beside a real directory: the copy of the members in step, without the directory, and against one that lies.
 
 mod command;
+mod dns;
 mod follow;
 mod own;
 mod trust;
@@ -47,7 +48,7 @@ fn act(service: &Service, domain: &str, action: &str) {
 }
 
 /// An agent in this process, and what it sees.
-struct Beside {
+pub(crate) struct Beside {
     runtime: Runtime,
     agent: Option<Agent>,
     config: Config,
@@ -71,16 +72,16 @@ impl Beside {
         Self { runtime, agent: None, config, folder }
     }
 
-    fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.agent = Some(self.runtime.block_on(Agent::start(self.config.clone())).unwrap());
     }
 
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let agent = self.agent.take().unwrap();
         self.runtime.block_on(agent.shutdown());
     }
 
-    fn in_step(service: &Service) -> Self {
+    pub(crate) fn in_step(service: &Service) -> Self {
         let mut beside = Self::new(service);
         beside.start();
         beside.wait_in_step();
@@ -103,7 +104,7 @@ impl Beside {
         wait_until(WAIT, "the copy to be in step", || self.status().in_step);
     }
 
-    fn member(&self, domain: &str) -> Option<Arc<Member>> {
+    pub(crate) fn member(&self, domain: &str) -> Option<Arc<Member>> {
         self.snapshot().members.get(&DomainName::parse(domain).unwrap()).cloned()
     }
 
