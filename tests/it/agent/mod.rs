@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tandem_agent::{Agent, Config, Member, Snapshot};
+use tandem_agent::{Agent, Config, Member, Snapshot, StartError};
 use tandem_model::DomainName;
 use tandem_testkit::{Service, Setup, wait_until};
 use tempfile::TempDir;
@@ -73,7 +73,17 @@ impl Beside {
     }
 
     pub(crate) fn start(&mut self) {
-        self.agent = Some(self.runtime.block_on(Agent::start(self.config.clone())).unwrap());
+        let start = || match self.runtime.block_on(Agent::start(self.config.clone())) {
+            // A program that another test starts at this moment has a copy of the lock until it runs.
+            Err(StartError::Running { .. }) => None,
+            started => Some(started.unwrap()),
+        };
+        let mut agent = None;
+        wait_until(WAIT, "the state folder to be free", || {
+            agent = start();
+            agent.is_some()
+        });
+        self.agent = agent;
     }
 
     pub(crate) fn stop(&mut self) {
