@@ -91,6 +91,12 @@ pub struct DnsConfig {
     pub listen: Vec<SocketAddr>,
     /// Name servers for everything that no member makes; empty: those of the system.
     pub forward: Vec<SocketAddr>,
+    /// Networks whose programs may ask, beside this host's own.
+    pub clients: Vec<tandem_dns::Network>,
+    /// Members' numbers are found below each of these.
+    pub enum_suffixes: Vec<DomainName>,
+    /// Every member is found below this, too.
+    pub peers_suffix: Option<DomainName>,
 }
 
 /// HTTP on this host.

@@ -15,6 +15,7 @@ pub mod judge;
 mod local;
 pub mod map;
 pub mod member;
+mod name_service;
 pub mod node_key;
 mod own;
 pub mod replica;

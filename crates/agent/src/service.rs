@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tandem_dns::overlay::OverlayError;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -17,6 +18,7 @@ use crate::config::{Config, OwnNode};
 use crate::directory::{Directory, DirectoryError};
 use crate::files::Files;
 use crate::local;
+use crate::name_service::NameService;
 use crate::node_key::KeyFileError;
 use crate::own::Own;
 use crate::replica::{Replica, Settings};
@@ -94,6 +96,9 @@ pub enum StartError {
     /// The authorities that looks at targets believe cannot be read.
     #[error(transparent)]
     Authorities(#[from] UnusableAuthorities),
+    /// Name service cannot begin.
+    #[error("[dns]")]
+    Dns(#[from] OverlayError),
     /// A service cannot listen.
     #[error("{service} cannot listen on {place}")]
     Listen {
@@ -193,7 +198,7 @@ async fn start_services(
     listeners: &mut JoinSet<()>,
 ) -> Result<(), StartError> {
     // A service that is added takes its line away.
-    let missing = [("dns", config.dns.is_some()), ("sip", config.sip.is_some())];
+    let missing = [("sip", config.sip.is_some())];
     if let Some((name, _)) = missing.into_iter().find(|(_, is_wanted)| *is_wanted) {
         return Err(StartError::Missing(name));
     }
@@ -205,6 +210,9 @@ async fn start_services(
         let address = local::serve_tcp(http.listen, router, listeners).await;
         let address = address.map_err(listen("http", http.listen.to_string()))?;
         parts.board.listens("http", format_args!("http://{address}"));
+    }
+    if let Some(dns) = &config.dns {
+        workers.spawn(NameService::start(dns, parts).await?.run());
     }
     if config.files.is_on() {
         workers.spawn(Files::new(&config.files, parts, authorities).run());

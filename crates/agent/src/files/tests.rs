@@ -20,7 +20,15 @@ fn member(domain: &str, state: MemberState, addresses: &[&str], sources: &[&str]
     let mut parts = NodeParts::new(name.clone(), vec![target]);
     parts.sources = sources.iter().map(|source| Network::parse(source).unwrap()).collect();
     let node = Node::new(parts).unwrap();
-    Arc::new(Member { domain: name, state, reason: None, lease_until: 0, node: Some(Box::new(node)), key: None })
+    Arc::new(Member {
+        domain: name,
+        state,
+        reason: None,
+        lease_until: 0,
+        node: Some(Box::new(node)),
+        withheld: Box::default(),
+        key: None,
+    })
 }
 
 fn members() -> MemberMap {

@@ -278,7 +278,8 @@ mod tests {
         ] {
             let next = next_serial(kept, here, elapsed, above.map(Serial::new));
             assert_eq!(next, expected, "{id}");
-            for seen in kept.into_iter().chain(here.filter(|here| *here < 1 << 40)) {
+            // Whoever saw what is replaced saw it last.
+            if let Some(seen) = kept.max(here) {
                 // Even a zone that lags as far as one may takes it for a step forward.
                 assert!(next > seen && next - (seen.saturating_sub(1 << 30)) < 1 << 31, "{id}: {seen}");
             }

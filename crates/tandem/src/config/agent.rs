@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tandem_agent::config::{Config, DnsConfig, FilesConfig, HttpConfig, KeyTrust, OwnNode, SipConfig, UnsignedPolicy};
 use tandem_agent::{DirectoryUrl, node_key};
+use tandem_dns::Network;
 use tandem_identity::Thumbprint;
 use toml::Spanned;
 
@@ -77,6 +78,9 @@ enum OneOrMore {
 struct DnsSpec {
     listen: Option<Vec<Spanned<String>>>,
     forward: Option<Vec<Spanned<String>>>,
+    clients: Option<Vec<Spanned<String>>>,
+    enum_suffixes: Option<Vec<Spanned<String>>>,
+    peers_suffix: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -206,10 +210,7 @@ impl Spec {
         }
         faults.set(self.grace_seconds, |n| to_count(n, 0, MAX_GRACE), &mut config.grace_seconds);
 
-        if let Some(listen) = addresses(self.dns.listen, faults) {
-            let forward = faults.list(self.dns.forward, |text| parse_server(&text)).unwrap_or_default();
-            config.dns = Some(DnsConfig { listen, forward });
-        }
+        config.dns = self.dns.check(faults);
         let listen = self.http.listen.filter(|listen| !listen.get_ref().is_empty());
         config.http = faults.check(listen, |text| read_loopback(&text)).map(|listen| HttpConfig { listen });
         let SipSpec { udp, tcp, tls, certificate, key } = self.sip;
@@ -254,6 +255,35 @@ impl Spec {
         faults.set(self.log.level, |text| parse_log_level(&text), &mut log.level);
         AgentConfig { agent: config, log }
     }
+}
+
+impl DnsSpec {
+    /// `None`: off. What is written is checked either way.
+    fn check(self, faults: &mut Faults) -> Option<DnsConfig> {
+        let clients = faults.list(self.clients, |text| parse_network(&text)).unwrap_or_default();
+        let forward = faults.list(self.forward, |text| parse_server(&text)).unwrap_or_default();
+        let enum_suffixes = faults.list(self.enum_suffixes, |text| parse_name(&text)).unwrap_or_default();
+        let peers = self.peers_suffix.filter(|name| !name.get_ref().is_empty());
+        let peers_suffix = faults.check(peers, |text| parse_name(&text));
+        let listen = faults.list(self.listen, |text| read_dns_address(&text, clients.is_empty()))?;
+        (!listen.is_empty()).then_some(DnsConfig { listen, forward, clients, enum_suffixes, peers_suffix })
+    }
+}
+
+/// Where this host's programs ask: an address of its own, and only a loopback one unless others may ask.
+fn read_dns_address(text: &str, is_for_this_host: bool) -> Result<SocketAddr, String> {
+    let address = parse_address(text)?;
+    if address.ip().is_unspecified() {
+        return Err(format!("`{text}` stands for all addresses: name the one that is asked, such as 127.0.0.1:53"));
+    }
+    if is_for_this_host && !address.ip().is_loopback() {
+        return Err(format!("nobody may ask at `{text}`: write a loopback address, or name who may in dns.clients"));
+    }
+    Ok(address)
+}
+
+fn parse_network(text: &str) -> Result<Network, String> {
+    Network::parse(text).ok_or_else(|| format!("`{text}` is no network: write 192.0.2.0/24 or 192.0.2.1"))
 }
 
 fn read_directories(list: OneOrMore) -> Result<Vec<DirectoryUrl>, String> {
@@ -330,7 +360,8 @@ mod tests {
             "directory = [\"https://a.example\", \"https://b.example\"]\ndomain = \"Ostel.me\"\n\
              token_file = \"node.token\"\ndocument = \"node.json\"\nstate_dir = \"/var/lib/tandem-agent\"\n\
              trust = \"pinned\"\nunsigned = \"refuse\"\ngrace_seconds = 60\n[pins]\n\"d.example\" = \"{key}\"\n\
-             [dns]\nlisten = [\"127.0.0.1:5353\"]\nforward = [\"9.9.9.9\"]\n[http]\nlisten = \"127.0.0.1:5381\"\n\
+             [dns]\nlisten = [\"127.0.0.1:5353\"]\nforward = [\"9.9.9.9\"]\nclients = [\"192.0.2.0/24\"]\n\
+             enum_suffixes = [\"e164.example\"]\npeers_suffix = \"peers.example\"\n[http]\nlisten = \"127.0.0.1:5381\"\n\
              [sip]\nudp = [\"127.0.0.1:5070\"]\n[files]\nca_bundle = \"/run/ca.pem\"\nreload = [\"kamcmd\", \"tls.reload\"]\n\
              [check]\ncertificates = true\n[log]\nlevel = \"debug\"\n"
         ))
@@ -340,7 +371,9 @@ mod tests {
         assert_eq!((node.domain.to_string().as_str(), agent.directories.len()), ("ostel.me", 2));
         assert_eq!(node.key_file.as_deref(), Some(Path::new("/etc/tandem/node.key")), "beside the token");
         assert_eq!(node.document.as_deref(), Some(Path::new("/etc/tandem/node.json")));
-        assert_eq!(agent.dns.unwrap().forward, ["9.9.9.9:53".parse().unwrap()]);
+        let dns = agent.dns.unwrap();
+        assert_eq!((dns.forward, dns.clients.len()), (vec!["9.9.9.9:53".parse().unwrap()], 1));
+        assert_eq!((dns.enum_suffixes.len(), dns.peers_suffix.unwrap().to_string()), (1, "peers.example".into()));
         assert_eq!((agent.trust.pins.len(), agent.trust.keys), (1, KeyTrust::Pinned));
         assert!(agent.files.is_on() && agent.check.certificates && agent.sip.is_some());
         assert_eq!(config.log.level, "debug");
@@ -356,6 +389,16 @@ mod tests {
         let lines: Vec<&str> = problems.iter().map(|p| p.split(':').nth(1).unwrap()).collect();
         assert_eq!(lines, ["1", "2", "3", "4", "5", "7", "9", "11", "13"], "{problems:#?}");
         assert!(problems[0].contains("loopback"), "{}", problems[0]);
+        let dns = |lines: &str| load(&format!("directory = \"https://dir.example\"\n[dns]\n{lines}")).unwrap_err();
+        for (lines, expected) in [
+            ("listen = [\"0.0.0.0:53\"]", "stands for all addresses"),
+            ("listen = [\"192.0.2.1:53\"]", "nobody may ask"),
+            ("clients = [\"192.0.2.1/24\"]", "is no network"),
+            ("peers_suffix = \"a..b\"", "is not a host name"),
+        ] {
+            let problems = dns(lines);
+            assert!(problems.len() == 1 && problems[0].contains(expected), "{lines}: {problems:?}");
+        }
         assert!(load("").unwrap_err()[0].contains("`directory` is missing"));
     }
 }

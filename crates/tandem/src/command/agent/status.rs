@@ -20,6 +20,10 @@ const MAX_ANSWER: u64 = 1 << 20;
 ///
 /// Exit status 0: in step with the directory, and all is well; 1: not, or no agent runs.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tandem agent status
+  tandem agent status --config agent.toml --json | jq .replica.in_step")]
 pub(super) struct Status {
     #[command(flatten)]
     file: File,
@@ -40,7 +44,8 @@ impl Status {
             tell(&status)?;
         }
         let fault = |pointer: &str| status.pointer(pointer).and_then(Value::as_str);
-        let faults = [fault("/replica/error"), fault("/replica/disk_error"), fault("/node/error")];
+        let faults =
+            [fault("/replica/error"), fault("/replica/disk_error"), fault("/node/error"), fault("/files/error")];
         match faults.into_iter().flatten().next() {
             Some(_) => Err("the agent reports a fault: it is shown above".into()),
             None if status["replica"]["in_step"] == true => Ok(()),
@@ -100,6 +105,7 @@ fn tell(status: &Value) -> io::Result<()> {
         ("directory", replica.get("error")),
         ("disk", replica.get("disk_error")),
         ("node", status.pointer("/node/error")),
+        ("files", status.pointer("/files/error")),
     ] {
         if let Some(fault) = fault {
             line("fault", format!("{name}: {}", text(fault)))?;
