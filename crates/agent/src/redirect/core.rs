@@ -9,7 +9,7 @@ use tandem_probe::sip::{Message, Start};
 use tokio::sync::oneshot;
 
 use super::decide::{Decision, answer_to, decide};
-use super::request::{Envelope, Request, method};
+use super::request::{Envelope, Request, Wrong, method};
 use super::response::{Extra, Response};
 use crate::route::Routes;
 
@@ -26,6 +26,14 @@ pub(super) struct Core {
     secret: [u8; 32],
     /// Requests that wait, by their transaction, and how to tell them that they were cancelled.
     waiting: Mutex<HashMap<[u8; 32], oneshot::Sender<()>>>,
+}
+
+/// What came.
+#[derive(Debug)]
+pub(super) enum Framed {
+    Whole(Message),
+    /// The head of what cannot be framed: its sender is told so, if he can be.
+    Broken(Message),
 }
 
 /// What comes of a message.
@@ -57,14 +65,17 @@ impl Core {
         Self { routes, secret, waiting: Mutex::default() }
     }
 
-    /// Takes a message that was framed, or the head of one that could not be.
-    pub(super) fn take(self: &Arc<Self>, message: &Message, source: SocketAddr) -> Next {
+    /// Takes a message, or the head of one that could not be framed.
+    pub(super) fn take(self: &Arc<Self>, framed: &Framed, source: SocketAddr) -> Next {
+        let message = framed.message();
         // Nobody answers to answers, or to ACK (RFC 3261 17.2.1); so no two servers can keep each other busy.
         if matches!(message.start, Start::Status { .. }) || method(message) == "ACK" {
             return Next::Nothing;
         }
         let Some(envelope) = Envelope::read(message, source) else { return Next::Nothing };
         let request = match Request::read(message) {
+            // Nothing else is left that a frame hangs on.
+            Ok(_) if framed.is_broken() => return self.answer(&Wrong::Malformed("Content-Length").into(), &envelope),
             Ok(request) => request,
             Err(wrong) => return self.answer(&wrong.into(), &envelope),
         };
@@ -110,6 +121,23 @@ impl Core {
     fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], oneshot::Sender<()>>> {
         // Whole between any two statements that could panic.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Framed {
+    /// What a datagram holds; `None` if nobody can be answered.
+    pub(super) fn datagram(octets: &[u8]) -> Option<Self> {
+        Message::datagram(octets).map(Self::Whole).or_else(|_| Message::head(octets).map(Self::Broken)).ok()
+    }
+
+    pub(super) const fn message(&self) -> &Message {
+        match self {
+            Self::Whole(message) | Self::Broken(message) => message,
+        }
+    }
+
+    pub(super) const fn is_broken(&self) -> bool {
+        matches!(self, Self::Broken(_))
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
-use super::core::{Core, Next};
+use super::core::{Core, Framed, Next};
 
 /// Most connections at a time on each listener: a SIP server needs one.
 const MAX_CONNECTIONS: usize = 256;
@@ -88,11 +88,7 @@ where
         let mut octets = Vec::with_capacity(READ);
         loop {
             let Some(framed) = next_message(&mut reader, &mut octets, &answers).await? else { return Ok(()) };
-            let (message, is_last) = match framed {
-                Framed::Whole(message) => (message, false),
-                Framed::Broken(head) => (head, true),
-            };
-            match core.take(&message, source) {
+            match core.take(&framed, source) {
                 Next::Nothing => {}
                 Next::Answer(answer) => queue_up(&answers, answer).await?,
                 // One slow name server must not hold up the calls behind it. What waits is bounded by the core.
@@ -103,7 +99,7 @@ where
                     });
                 }
             }
-            if is_last {
+            if framed.is_broken() {
                 return Ok(());
             }
             while tasks.try_join_next().is_some() {}
@@ -116,14 +112,7 @@ where
     result
 }
 
-/// One message off a stream.
-enum Framed {
-    Whole(Message),
-    /// The head of what cannot be framed: the last that is read.
-    Broken(Message),
-}
-
-/// `None`: the peer ended it, between messages or within one.
+/// One message off a stream; after a broken one nothing more can be read. `None`: the peer ended it, between messages or within one.
 async fn next_message<R>(
     reader: &mut R,
     octets: &mut Vec<u8>,

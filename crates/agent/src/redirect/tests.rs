@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::core::Next;
+use super::core::{Framed, Next};
 use super::*;
 use crate::member::MemberState;
 use crate::route::tests::{World, active, member};
@@ -59,8 +59,7 @@ fn core() -> (World, Arc<Core>) {
 
 /// What the listener for UDP does with a datagram, less the network.
 fn datagram(core: &Arc<Core>, octets: &[u8]) -> Option<Next> {
-    let message = Message::datagram(octets).or_else(|_| Message::head(octets)).ok()?;
-    Some(core.take(&message, source()))
+    Some(core.take(&Framed::datagram(octets)?, source()))
 }
 
 fn answer(core: &Arc<Core>, octets: &[u8]) -> Option<Message> {

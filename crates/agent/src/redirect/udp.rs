@@ -7,7 +7,7 @@ use tandem_probe::sip::{MAX_MESSAGE, Message};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
-use super::core::{Core, Next};
+use super::core::{Core, Framed, Next};
 use super::request::Envelope;
 
 /// Octets that an answer may have more than its request: what copies cannot add is a tag, an address and a Contact. Whoever
@@ -27,9 +27,9 @@ pub(super) async fn serve(socket: UdpSocket, core: Arc<Core>) {
         // An error is what the network says of an answer of before: it concerns nobody.
         let Ok((len, source)) = socket.recv_from(&mut octets).await else { continue };
         let datagram = &octets[..len];
-        let Ok(message) = Message::datagram(datagram).or_else(|_| Message::head(datagram)) else { continue };
-        let to = destination(&message, source);
-        match core.take(&message, source) {
+        let Some(framed) = Framed::datagram(datagram) else { continue };
+        let to = destination(framed.message(), source);
+        match core.take(&framed, source) {
             Next::Nothing => {}
             Next::Answer(answer) => send(&socket, &answer, len, to).await,
             Next::Wait(answer) => {
