@@ -43,12 +43,12 @@ pub(crate) async fn start(
     let failed = |address: SocketAddr| move |source| Failed { place: address.to_string(), source };
     for &address in &config.udp {
         let socket = UdpSocket::bind(address).await.map_err(failed(address))?;
-        board.listens("sip", format_args!("udp {}", socket.local_addr().map_err(failed(address))?));
+        board.listens("sip-udp", socket.local_addr().map_err(failed(address))?);
         tasks.spawn(udp::serve(socket, Arc::clone(&core)));
     }
     for &address in &config.tcp {
         let listener = TcpListener::bind(address).await.map_err(failed(address))?;
-        board.listens("sip", format_args!("tcp {}", listener.local_addr().map_err(failed(address))?));
+        board.listens("sip-tcp", listener.local_addr().map_err(failed(address))?);
         tasks.spawn(stream::serve(listener, None, Arc::clone(&core)));
     }
     if let (false, Some(chain), Some(key)) = (config.tls.is_empty(), &config.certificate, &config.key) {
@@ -58,7 +58,7 @@ pub(crate) async fn start(
         tasks.spawn(certificate.follow());
         for &address in &config.tls {
             let listener = TcpListener::bind(address).await.map_err(failed(address))?;
-            board.listens("sip", format_args!("tls {}", listener.local_addr().map_err(failed(address))?));
+            board.listens("sip-tls", listener.local_addr().map_err(failed(address))?);
             tasks.spawn(stream::serve(listener, Some(acceptor.clone()), Arc::clone(&core)));
         }
     }
