@@ -310,7 +310,11 @@ impl Routes {
         };
         let refused = |kind, rule, text| Judged::Done(Box::new(done(Outcome::Refused(kind), rule, text)));
         let Host::Name(domain) = uri.host() else {
-            return refused(Refused::Policy, "LOC-67", "the URI has an address and no domain: nobody can be verified".into());
+            return refused(
+                Refused::Policy,
+                "LOC-67",
+                "the URI has an address and no domain: nobody can be verified".into(),
+            );
         };
         if self.is_own(domain) {
             return refused(Refused::OwnDomain, "loop", format!("{domain} is our own"));
@@ -337,7 +341,7 @@ impl Routes {
             },
             MemberState::Withdrawn => (Outcome::Down, "directory"),
             MemberState::Suspended => (Outcome::Refused(Refused::Suspended), "directory"),
-            MemberState::Compromised => (Outcome::Refused(Refused::Compromised), "CERT-20"),
+            MemberState::Compromised => (Outcome::Refused(Refused::Compromised), "directory"),
         };
         let reason = member.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
         let mut route = done(outcome, rule, format!("{domain} is {}{reason}", member.state.as_str()));

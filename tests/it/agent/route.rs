@@ -4,16 +4,20 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tandem_testkit::{AgentProcess, Service, wait_until};
+use tandem_testkit::{AgentProcess, Service, Setup, repository, wait_until};
 use tempfile::TempDir;
 
 use super::{NEWS, act, directory, publish};
+
+/// A zone of somebody who hosts SIP servers.
+const HOSTS: &str = "$TTL 60\n@ IN SOA ns.hosts.example. admin.hosts.example. 1 3600 600 86400 30\n  IN NS ns\n\
+                     ns IN A 192.0.2.53\nsip IN A 203.0.113.55\n";
 
 /// A directory with its agent, and a second one that stands for everybody else's DNS.
 pub(super) struct World {
     pub(super) directory: Service,
     elsewhere: Service,
-    _folder: TempDir,
+    _folders: [TempDir; 2],
     pub(super) agent: AgentProcess,
 }
 
@@ -33,22 +37,35 @@ impl Answer {
 impl World {
     /// With `settings` behind those that it needs itself.
     pub(super) fn new(settings: &str) -> Self {
-        let (directory, elsewhere) = (directory(), Service::start());
-        put(&directory, "debug.ostn.test", json!({
-            "targets": [
-                {"host": "s2.debug.ostn.test", "port": 5061, "priority": 20, "addresses": ["203.0.113.8"]},
-                {"host": "sip.debug.ostn.test", "port": 5071, "priority": 10, "addresses": ["203.0.113.7", "2001:db8::7"]},
-            ],
-            "numbers": [{"e164": "+15550101", "uri": "sip:alice@debug.ostn.test"}, {"block": "+155502"}],
-            "ttl": 60,
-        }));
+        let zones = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(repository().join("zones")).unwrap().map(Result::unwrap) {
+            std::fs::copy(file.path(), zones.path().join(file.file_name())).unwrap();
+        }
+        std::fs::write(zones.path().join("hosts.example.zone"), HOSTS).unwrap();
+        let (directory, elsewhere) = (directory(), Setup::new().zones(zones.path()).start());
+        put(
+            &directory,
+            "debug.ostn.test",
+            json!({
+                "targets": [
+                    {"host": "s2.debug.ostn.test", "port": 5061, "priority": 20, "addresses": ["203.0.113.8"]},
+                    {"host": "sip.debug.ostn.test", "port": 5071, "priority": 10, "addresses": ["203.0.113.7", "2001:db8::7"]},
+                ],
+                "numbers": [{"e164": "+15550101", "uri": "sip:alice@debug.ostn.test"}, {"block": "+155502"}],
+                "ttl": 60,
+            }),
+        );
         // Its host is not its own: somebody else publishes its addresses.
-        put(&directory, "hosted.ostn.test", json!({"targets": [{"host": "sip.stranger.ostn.test", "port": 5099}]}));
+        put(&directory, "hosted.ostn.test", json!({"targets": [{"host": "sip.hosts.example", "port": 5099}]}));
         publish(&directory, "own.ostn.test", 5061);
-        put(&elsewhere, "stranger.ostn.test", json!({
-            "targets": [{"host": "sip.stranger.ostn.test", "port": 5081, "addresses": ["203.0.113.99"]}],
-            "numbers": [{"e164": "+15559999", "uri": "sip:desk@stranger.ostn.test"}],
-        }));
+        put(
+            &elsewhere,
+            "stranger.ostn.test",
+            json!({
+                "targets": [{"host": "sip.stranger.ostn.test", "port": 5081, "addresses": ["203.0.113.99"]}],
+                "numbers": [{"e164": "+15559999", "uri": "sip:desk@stranger.ostn.test"}],
+            }),
+        );
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), directory.admin_token()).unwrap();
         let text = format!(
@@ -58,7 +75,7 @@ impl World {
             elsewhere.dns_addr(),
         );
         let agent = start(folder.path(), &text);
-        Self { directory, elsewhere, _folder: folder, agent }
+        Self { directory, elsewhere, _folders: [folder, zones], agent }
     }
 
     fn ask(&self, query: &str, accept: &str) -> Answer {
@@ -121,7 +138,7 @@ fn routes_over_http() {
         ("uri=sip:+15550101%40own.ostn.test", 200, "sip:alice@debug.ostn.test;transport=tls 2001:db8::7"),
         ("number=+15559999", 200, "sip:desk@stranger.ostn.test;transport=tls 203.0.113.99"),
         ("uri=bob@stranger.ostn.test", 200, "sip:bob@stranger.ostn.test;transport=tls 203.0.113.99"),
-        ("uri=bob@hosted.ostn.test", 200, "sip:bob@hosted.ostn.test;transport=tls 203.0.113.99"),
+        ("uri=bob@hosted.ostn.test", 200, "sip:bob@hosted.ostn.test;transport=tls 203.0.113.55"),
         ("uri=bob@nobody.ostn.test", 404, "not-a-member"),
         ("number=+15551234", 404, "not-a-member"),
         ("uri=bob@own.ostn.test", 403, "own-domain"),
@@ -139,7 +156,10 @@ fn routes_over_http() {
         assert_eq!((answer.status, found.as_str()), (status, shown), "{query}: {body:#}");
     }
     let hosted = world.ask("uri=bob@hosted.ostn.test", "*/*").json();
-    assert_eq!((&hosted["targets"][0]["port"], &hosted["targets"][0]["tls_name"]), (&json!(5099), &json!("hosted.ostn.test")));
+    assert_eq!(
+        (&hosted["targets"][0]["port"], &hosted["targets"][0]["tls_name"]),
+        (&json!(5099), &json!("hosted.ostn.test"))
+    );
     let stranger = world.ask("uri=bob@stranger.ostn.test", "*/*").json();
     assert_eq!((&stranger["member"], &stranger["dnssec"]), (&json!(false), &json!("indeterminate")));
 
@@ -157,7 +177,10 @@ fn routes_over_http() {
     assert_eq!(world.ask("uri=bob@hosted.ostn.test", "*/*").status, 200);
     assert_eq!(world.ask("uri=alice@debug.ostn.test", "*/*").status, 403);
     let log = world.agent.log();
-    assert!(!log.contains("alice") && !log.contains("bob") && !log.contains("1555"), "who calls whom is nobody's: {log}");
+    assert!(
+        !log.contains("alice") && !log.contains("bob") && !log.contains("1555"),
+        "who calls whom is nobody's: {log}"
+    );
 }
 
 #[test]

@@ -65,7 +65,9 @@ fn datagram(core: &Arc<Core>, octets: &[u8]) -> Option<Next> {
 fn answer(core: &Arc<Core>, octets: &[u8]) -> Option<Message> {
     match datagram(core, octets)? {
         Next::Nothing => None,
-        Next::Answer(text) => Some(Message::datagram(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {text}"))),
+        Next::Answer(text) => {
+            Some(Message::datagram(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {text}")))
+        }
         Next::Wait(_) => panic!("somebody has to be asked"),
     }
 }
@@ -273,7 +275,8 @@ fn loopback() -> Vec<SocketAddr> {
 #[tokio::test]
 async fn udp_answers_where_it_was_asked_from_and_no_more_than_it_was_sent() {
     let (_world, _tasks, places) = started(SipConfig { udp: loopback(), ..SipConfig::default() }).await;
-    let (client, named) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let (client, named) =
+        (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
     let mut room = [0; 65_536];
     client.send_to(&crlf(&request("INVITE", "sip:alice@a.test")), places[0]).await.unwrap();
     let len = timeout(WAIT, client.recv(&mut room)).await.unwrap().unwrap();
@@ -286,7 +289,9 @@ async fn udp_answers_where_it_was_asked_from_and_no_more_than_it_was_sent() {
     assert!(String::from_utf8_lossy(&room[..len]).contains(";received=127.0.0.1\r\n"));
     // Compact forms that would grow too much are not answered; what follows is.
     let vias = "v:SIP/2.0/U a\n".repeat(120);
-    let text = format!("INVITE tel:+15550102 SIP/2.0\nv:SIP/2.0/UDP a;rport\n{vias}f:sip:a@b;tag=1\nt:sip:a@b\ni:1\nCSeq:1 INVITE\n\n");
+    let text = format!(
+        "INVITE tel:+15550102 SIP/2.0\nv:SIP/2.0/UDP a;rport\n{vias}f:sip:a@b;tag=1\nt:sip:a@b\ni:1\nCSeq:1 INVITE\n\n"
+    );
     client.send_to(&crlf(&text), places[0]).await.unwrap();
     client.send_to(&crlf(&request("OPTIONS", "sip:own.test")), places[0]).await.unwrap();
     let len = timeout(WAIT, client.recv(&mut room)).await.unwrap().unwrap();

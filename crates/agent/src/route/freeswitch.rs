@@ -158,7 +158,11 @@ mod tests {
         for (id, form, expected) in [
             ("a member", form("default", "alice", "a.test", "alice%40a.test"), Some("alice@a.test")),
             ("a port is dropped", form("default", "alice", "a.test", "alice%40a.test%3A5060"), Some("alice@a.test")),
-            ("a number at home", form("default", "%2B15550101", "own.test", "%2B15550101%40own.test"), Some("alice@n.test")),
+            (
+                "a number at home",
+                form("default", "%2B15550101", "own.test", "%2B15550101%40own.test"),
+                Some("alice@n.test"),
+            ),
             ("a number at our address", form("default", "%2B15550101", "192.0.2.1", "%2B1%40x"), Some("alice@n.test")),
             ("a number of theirs", form("default", "%2B1", "a.test", "%2B1%40a.test"), Some("+1@a.test")),
             ("own domain", form("default", "bob", "own.test", "bob%40own.test"), None),

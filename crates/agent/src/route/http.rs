@@ -39,7 +39,8 @@ pub(crate) fn router(paths: Paths) -> Router {
 }
 
 async fn route(State(paths): State<Paths>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
-    let accepts = |kind| headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|v| v.contains(kind));
+    let accepts =
+        |kind| headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|v| v.contains(kind));
     let as_text = accepts("text/plain") && !accepts("json");
     let route = match read_query(query.as_deref().unwrap_or_default()) {
         Ok(called) => paths.routes.find(&called).await,

@@ -126,7 +126,8 @@ impl Routes {
             for address in addresses {
                 if self.is_own_address(address, snapshot) {
                     ways.has_own = true;
-                    ways.why.push(Reason::new("loop", format!("{} has our own address, which is left out", target.host)));
+                    ways.why
+                        .push(Reason::new("loop", format!("{} has our own address, which is left out", target.host)));
                     continue;
                 }
                 ways.targets.push(RouteTarget {

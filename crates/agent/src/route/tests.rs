@@ -177,10 +177,7 @@ async fn members_are_found_in_the_copy() {
         member("b.test", MemberState::Active, &["10 0 sip.b.test 5061 203.0.113.8"], &["+15550101"]),
     ]);
     assert_eq!(world.shown("sip:alice@a.test"), "refused compromised");
-    assert_eq!(
-        world.shown("tel:+15550101"),
-        "found sip:+15550101@b.test;transport=tls 203.0.113.8:5061"
-    );
+    assert_eq!(world.shown("tel:+15550101"), "found sip:+15550101@b.test;transport=tls 203.0.113.8:5061");
     assert_eq!(world.shown("tel:+15550209"), "not-a-member");
 }
 
@@ -211,10 +208,10 @@ async fn nobody_is_a_stranger_before_the_members_are_known() {
 
 #[tokio::test]
 async fn name_servers_that_fail_make_no_stranger() {
-    let world = World::new(
-        vec![member("a.test", MemberState::Active, &["10 0 host.elsewhere.test 5061"], &[])],
-        |route| route.enum_suffixes = vec!["e164.test".parse().unwrap()],
-    );
+    let world =
+        World::new(vec![member("a.test", MemberState::Active, &["10 0 host.elsewhere.test 5061"], &[])], |route| {
+            route.enum_suffixes = vec!["e164.test".parse().unwrap()]
+        });
     for asked in ["sip:x@stranger.test", "sip:x@a.test", "+15550101"] {
         let called = Routes::read(asked).unwrap();
         assert_eq!(world.routes.at_once(&called), None, "{asked}");

@@ -373,7 +373,10 @@ mod tests {
         assert_eq!(agent.dns.unwrap().forward, ["9.9.9.9:53".parse().unwrap()]);
         let route = agent.route;
         assert_eq!((route.members_only, route.enum_suffixes.len(), route.name_servers.len()), (true, 1, 1));
-        assert_eq!((route.freeswitch_profile.as_str(), &*route.freeswitch_contexts), ("internal", &["default".into()][..]));
+        assert_eq!(
+            (route.freeswitch_profile.as_str(), &*route.freeswitch_contexts),
+            ("internal", &["default".into()][..])
+        );
         assert_eq!((agent.trust.pins.len(), agent.trust.keys), (1, KeyTrust::Pinned));
         assert!(agent.files.is_on() && agent.check.certificates && agent.sip.is_some());
         assert_eq!(config.log.level, "debug");

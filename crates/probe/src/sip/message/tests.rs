@@ -56,7 +56,10 @@ fn messages_follow_one_another() {
     }
     assert!(rest.is_empty());
     let status = |code, reason: &str| Start::Status { code, reason: reason.into() };
-    assert_eq!(seen, [status(100, "Trying"), Start::Request { method: "OPTIONS".into(), uri: "sip:us".into() }, status(503, "")]);
+    assert_eq!(
+        seen,
+        [status(100, "Trying"), Start::Request { method: "OPTIONS".into(), uri: "sip:us".into() }, status(503, "")]
+    );
     // Cut anywhere, nothing is seen too early and nothing is wrong.
     let first = crlf("SIP/2.0 200 OK\nContent-Length: 3\n\nabc");
     for at in 0..first.len() {
