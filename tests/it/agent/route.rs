@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tandem_testkit::{AgentProcess, Service, Setup, repository, wait_until};
 use tempfile::TempDir;
 
-use super::{NEWS, act, directory, publish};
+use super::{NEWS, act, publish};
 
 /// A zone of somebody who hosts SIP servers.
 const HOSTS: &str = "$TTL 60\n@ IN SOA ns.hosts.example. admin.hosts.example. 1 3600 600 86400 30\n  IN NS ns\n\
@@ -42,7 +42,12 @@ impl World {
             std::fs::copy(file.path(), zones.path().join(file.file_name())).unwrap();
         }
         std::fs::write(zones.path().join("hosts.example.zone"), HOSTS).unwrap();
-        let (directory, elsewhere) = (directory(), Setup::new().zones(zones.path()).start());
+        let elsewhere = Setup::new().zones(zones.path()).start();
+        // The directory looks at hosts of others before it takes them.
+        let config = zones.path().join("tandem.config");
+        let text = format!("version = 1\n[resolver]\nname_servers = [\"{}\"]\n", elsewhere.dns_addr());
+        std::fs::write(&config, text).unwrap();
+        let directory = Setup::new().args(["--config", config.to_str().unwrap()]).start();
         put(
             &directory,
             "debug.ostn.test",
