@@ -3,6 +3,8 @@
 //! One task follows the snapshots and tells the [`Roster`] what became of each member that changed. It costs what changed, so
 //! that bad news are in the next answer.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tandem_dns::overlay::{BlockReason, LiveMembers, Members, News, Overlay, OverlayError, Roster, Settings};
@@ -11,6 +13,7 @@ use tandem_zone::Suffixes;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use crate::check::Verdicts;
 use crate::config::DnsConfig;
 use crate::map::MemberMap;
 use crate::member::{Member, MemberState};
@@ -24,9 +27,18 @@ pub(crate) struct NameService {
     live: LiveMembers,
     roster: Roster,
     /// What the roster knows.
-    known: MemberMap,
+    known: Known,
+    verdicts: Verdicts,
     snapshots: Snapshots,
     closing: watch::Receiver<bool>,
+}
+
+/// What the roster was told.
+#[derive(Debug, Default)]
+struct Known {
+    members: MemberMap,
+    /// Members of which no target was good when it was looked at last, if settings want looks.
+    without_good: HashSet<DomainName>,
 }
 
 impl NameService {
@@ -44,25 +56,29 @@ impl NameService {
         let mut snapshots = parts.snapshots.clone();
         let first = snapshots.borrow_and_update().members.clone();
         let roster = Roster::new(suffixes);
-        let (roster, known, members) = update(roster, MemberMap::default(), first).await;
+        let verdicts = parts.verdicts.clone();
+        let (roster, known, members) = update(roster, Known::default(), first, verdicts.clone()).await;
         let live = LiveMembers::new(members);
         let overlay = Overlay::start(settings, &live)?;
         for address in overlay.local_addrs() {
             parts.board.listens("dns", address);
         }
-        Ok(Self { overlay, live, roster, known, snapshots, closing: parts.closing.clone() })
+        Ok(Self { overlay, live, roster, known, verdicts, snapshots, closing: parts.closing.clone() })
     }
 
     /// Keeps the overlay in step until the agent ends; then all that was asked is answered.
     pub(crate) async fn run(mut self) {
+        let mut looks = self.verdicts.changes();
         loop {
             tokio::select! {
                 // The copy went before the agent's end: what is known stays.
                 changed = self.snapshots.changed() => if changed.is_err() { break },
+                changed = looks.changed() => if changed.is_err() { break },
                 _ = self.closing.wait_for(|closing| *closing) => break,
             }
             let next = Arc::clone(&self.snapshots.borrow_and_update());
-            let (roster, known, members) = update(self.roster, self.known, next.members.clone()).await;
+            let verdicts = self.verdicts.clone();
+            let (roster, known, members) = update(self.roster, self.known, next.members.clone(), verdicts).await;
             self.live.publish(members);
             (self.roster, self.known) = (roster, known);
         }
@@ -73,11 +89,23 @@ impl NameService {
 /// Tells `roster`, which knows `old`, what is different in `new`; gives what it knows then, and the version to publish.
 ///
 /// Beside the tasks: packing 100,000 members at a start takes a while.
-async fn update(mut roster: Roster, old: MemberMap, new: MemberMap) -> (Roster, MemberMap, Members) {
+async fn update(
+    mut roster: Roster,
+    old: Known,
+    new: MemberMap,
+    verdicts: Verdicts,
+) -> (Roster, Known, Members) {
     let done = spawn_blocking(move || {
-        let changed = new.difference(&old);
-        let members = roster.update(changed.iter().flat_map(|domain| news(domain, new.get(domain).map(|it| &**it))));
-        (roster, new, members)
+        let mut changed: HashSet<DomainName> = new.difference(&old.members).into_iter().collect();
+        let mut without_good = HashSet::new();
+        if verdicts.is_on() {
+            let is_bad = |member: &&Arc<Member>| member.shown().is_some_and(|node| !verdicts.has_good(&node));
+            without_good.extend(new.iter().filter(is_bad).map(|member| member.domain.clone()));
+            changed.extend(without_good.symmetric_difference(&old.without_good).cloned());
+        }
+        let told = |domain| news(domain, new.get(domain).map(|it| &**it), without_good.contains(domain));
+        let members = roster.update(changed.iter().flat_map(told));
+        (roster, Known { members: new, without_good }, members)
     });
     match done.await {
         Ok(done) => done,
@@ -90,17 +118,25 @@ async fn update(mut roster: Roster, old: MemberMap, new: MemberMap) -> (Roster, 
     }
 }
 
-/// What the roster has to be told of a domain, in order.
-fn news<'m>(domain: &'m DomainName, member: Option<&'m Member>) -> impl Iterator<Item = (&'m DomainName, News<'m>)> {
+/// What the roster has to be told of a domain, in order; `is_bad`: none of its targets was good when it was looked at last.
+fn news<'m>(
+    domain: &'m DomainName,
+    member: Option<&'m Member>,
+    is_bad: bool,
+) -> impl Iterator<Item = (&'m DomainName, News<'m>)> {
     let (former, news) = match member {
         None => (None, News::Gone),
         Some(member) => match member.shown() {
+            // Its numbers have to be known to be blocked.
+            Some(node) if is_bad => (Some(News::Member(node)), News::Blocked(BlockReason::Unusable)),
             Some(node) => (None, News::Member(node)),
             // The roster blocks the numbers that it knew; after a restart it knew none.
-            None => (numbers_only(member), News::Blocked(reason(member.state))),
+            None => {
+                let former = numbers_only(member).map(|node| News::Member(Cow::Owned(node)));
+                (former, News::Blocked(reason(member.state)))
+            }
         },
     };
-    let former = former.map(|node| News::Member(std::borrow::Cow::Owned(node)));
     former.into_iter().chain([news]).map(move |news| (domain, news))
 }
 

@@ -21,7 +21,9 @@ use crate::local;
 use crate::name_service::NameService;
 use crate::node_key::KeyFileError;
 use crate::own::Own;
+use crate::redirect::{self, Failed};
 use crate::replica::{Replica, Settings};
+use crate::route::{self, Paths, Routes};
 use crate::snapshot::Snapshots;
 use crate::state::{self, StateError, StateWriter};
 use crate::status::{Board, Status};
@@ -87,9 +89,6 @@ pub enum StartError {
     /// The node's key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyFileError),
-    /// The settings switch on what this version does not have.
-    #[error("this version has no [{0}] yet: remove it from the settings")]
-    Missing(&'static str),
     /// The name servers for routes cannot be found out.
     #[error(transparent)]
     NameServers(#[from] tandem_resolver::SettingsError),
@@ -197,15 +196,19 @@ async fn start_services(
     workers: &mut JoinSet<()>,
     listeners: &mut JoinSet<()>,
 ) -> Result<(), StartError> {
-    // A service that is added takes its line away.
-    let missing = [("sip", config.sip.is_some())];
-    if let Some((name, _)) = missing.into_iter().find(|(_, is_wanted)| *is_wanted) {
-        return Err(StartError::Missing(name));
-    }
-    let router = local::router(Arc::clone(&parts.board));
+    let mut router = local::router(Arc::clone(&parts.board));
     let listen = |service, place: String| move |source| StartError::Listen { service, place, source };
     let socket = config.state_dir.join(crate::status::SOCKET).display().to_string();
     local::serve_socket(&config.state_dir, router.clone(), listeners).map_err(listen("status", socket))?;
+    if config.http.is_some() || config.sip.is_some() {
+        let routes = Routes::new(config, parts.snapshots.clone(), Arc::clone(&parts.board), parts.verdicts.clone())?;
+        listeners.spawn(routes.clone().follow());
+        if let Some(sip) = &config.sip {
+            let started = redirect::start(sip, routes.clone(), &parts.board, listeners).await;
+            started.map_err(|Failed { place, source }| StartError::Listen { service: "sip", place, source })?;
+        }
+        router = router.merge(route::router(Paths { routes, config: Arc::new(config.route.clone()) }));
+    }
     if let Some(http) = &config.http {
         let address = local::serve_tcp(http.listen, router, listeners).await;
         let address = address.map_err(listen("http", http.listen.to_string()))?;

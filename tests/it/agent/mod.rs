@@ -5,6 +5,8 @@ mod command;
 mod dns;
 mod follow;
 mod own;
+mod redirect;
+mod route;
 mod trust;
 
 use std::path::PathBuf;
