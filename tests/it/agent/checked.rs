@@ -124,7 +124,7 @@ fn the_wrong_certificate_and_the_compromised_are_given_to_nobody() {
     world.wait_for_looks();
     let dispatchers = world.text("kamailio_dispatchers");
     for (domain, is_in) in [("good.ostn.test", true), ("pinned.ostn.test", true), ("evil.ostn.test", false)] {
-        let line = format!("1 sip:{};transport=tls 0 65535 domain={domain};weight=0\n", world.address(domain));
+        let line = format!("1 sip:{};transport=tls 0 65525 domain={domain};weight=1\n", world.address(domain));
         assert_eq!(dispatchers.contains(&line), is_in, "{domain} in\n{dispatchers}");
     }
     assert!(world.check()["at_fault"]["evil.ostn.test"].as_str().unwrap().contains("names other domains"));
@@ -158,7 +158,7 @@ fn a_start_keeps_what_was_good() {
     // Nobody can be reached now, so that nothing but the files can say who was good.
     let settings = fs::read_to_string(world.path("agent.toml")).unwrap();
     world.servers.values().for_each(|server| server.become_(Behaviour::Silent));
-    let stranger = "1 sip:127.0.61.3:5061;transport=tls 0 65535 domain=stranger.ostn.test;weight=0\n";
+    let stranger = "1 sip:127.0.61.3:5061;transport=tls 0 65525 domain=stranger.ostn.test;weight=1\n";
     fs::write(world.path("kamailio_dispatchers"), format!("{}{stranger}", before.0)).unwrap();
     world.agent = AgentProcess::start(world.folder.path(), &settings);
     wait_until(WAIT, "the files to be looked at", || !world.text("kamailio_dispatchers").contains("stranger"));
@@ -211,7 +211,7 @@ fn programs_read_the_files() {
     let destinations = ask("dispatcher.list");
     let destination = |domain: &str| format!("URI: sip:{};transport=tls", world.address(domain));
     assert!(destinations.contains(&destination("good.ostn.test")), "{destinations}");
-    assert!(destinations.contains("BODY: domain=good.ostn.test;weight=0"), "{destinations}");
+    assert!(destinations.contains("BODY: domain=good.ostn.test;weight=1"), "{destinations}");
     assert!(!destinations.contains(&destination("evil.ostn.test")), "{destinations}");
 
     // OpenSSL ends the chains of both at the bundle: at the authority, and at a certificate that nobody signed.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -32,8 +32,10 @@ impl Authority {
     /// How a server behaves that has a new key and a certificate for `domain`.
     pub(crate) fn certify(&self, domain: &str) -> Behaviour {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![domain.to_owned()]).unwrap();
-        let certificate = certificate.signed_by(&key, &self.issuer).unwrap();
+        let mut parameters = CertificateParams::new(vec![domain.to_owned()]).unwrap();
+        // Without a name of its own it would have that of its issuer, and OpenSSL would look no further.
+        parameters.distinguished_name.push(DnType::CommonName, domain);
+        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()

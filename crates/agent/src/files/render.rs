@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tandem_model::{Network, Node};
+use tandem_model::{Network, Node, Target};
 
 use super::Sight;
 use crate::check::Verdict;
@@ -59,7 +59,7 @@ pub(super) fn kamailio_dispatchers(sight: &Sight<'_>) -> String {
                     "{GROUP} sip:{place}:{};transport=tls 0 {} domain={domain};weight={}\n",
                     target.port,
                     u16::MAX - target.priority,
-                    target.weight
+                    weight(target, node)
                 );
                 match verdict {
                     Verdict::Good => text.push_str(&line),
@@ -72,6 +72,12 @@ pub(super) fn kamailio_dispatchers(sight: &Sight<'_>) -> String {
         }
     });
     text
+}
+
+/// The target's weight as Kamailio takes it, 1 to 100: it ignores a destination with any other.
+fn weight(target: &Target, node: &Node) -> u32 {
+    let heaviest = node.targets().iter().map(|target| u32::from(target.weight)).max().unwrap_or_default();
+    (u32::from(target.weight) * 100 / heaviest.max(100)).max(1)
 }
 
 /// The destination of a line of that file, and whose it is.

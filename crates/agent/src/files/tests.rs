@@ -59,6 +59,20 @@ fn texts() {
             "1 sip:[2001:db8::7]:5061;transport=tls 0 65525 domain=b.test;weight=3",
         ]
     );
+    let mut weights = member("w.test", MemberState::Active, &["203.0.113.1"], &[]).shown().unwrap().into_owned();
+    let target = weights.targets()[0].clone();
+    let with = |port: u16, weight| Target { port: NonZeroU16::new(port).unwrap(), weight, ..target.clone() };
+    let parts = NodeParts::new(weights.domain().clone(), vec![with(1, 0), with(2, 500), with(3, 1000)]);
+    weights = Node::new(parts).unwrap();
+    let mut heavy = MemberMap::default();
+    heavy.insert(Arc::new(Member {
+        node: Some(Box::new(weights)),
+        ..Member::clone(&member("w.test", MemberState::Active, &["203.0.113.1"], &[]))
+    }));
+    let text = dispatchers(&heavy, &Verdicts::off(), "");
+    let found: Vec<&str> =
+        text.lines().filter_map(|line| line.split_once("weight=")).map(|(_, weight)| weight).collect();
+    assert_eq!(found, ["1", "50", "100"], "Kamailio takes 1 to 100");
     let acl = render::freeswitch_acl(&map);
     assert!(acl.contains("      <node type=\"allow\" cidr=\"198.51.100.0/24\"/> <!-- a.test -->\n"), "{acl}");
     assert_eq!(acl.matches("<node ").count(), 3);
