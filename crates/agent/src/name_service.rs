@@ -89,12 +89,7 @@ impl NameService {
 /// Tells `roster`, which knows `old`, what is different in `new`; gives what it knows then, and the version to publish.
 ///
 /// Beside the tasks: packing 100,000 members at a start takes a while.
-async fn update(
-    mut roster: Roster,
-    old: Known,
-    new: MemberMap,
-    verdicts: Verdicts,
-) -> (Roster, Known, Members) {
+async fn update(mut roster: Roster, old: Known, new: MemberMap, verdicts: Verdicts) -> (Roster, Known, Members) {
     let done = spawn_blocking(move || {
         let mut changed: HashSet<DomainName> = new.difference(&old.members).into_iter().collect();
         let mut without_good = HashSet::new();

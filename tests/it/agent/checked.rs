@@ -48,6 +48,7 @@ struct World {
     folder: TempDir,
     /// By domain; they end with the test.
     servers: BTreeMap<&'static str, Server>,
+    authority: Authority,
 }
 
 impl World {
@@ -78,13 +79,14 @@ impl World {
         }
         let files: String = FILES.iter().map(|file| format!("{file} = \"{file}\"\n")).collect();
         let settings = format!(
-            "directory = \"{}\"\ntoken_file = \"token\"\n[files]\n{files}{}[check]\ncertificates = true\n\
+            "directory = \"{}\"\ntoken_file = \"token\"\n[http]\nlisten = \"127.0.0.1:0\"\n[dns]\n\
+             listen = [\"127.0.0.1:0\"]\nforward = [\"127.0.61.10:9\"]\n[files]\n{files}{}[check]\ncertificates = true\n\
              authorities = \"federation.pem\"\nallow_loopback_for_tests = true\n",
             service.api_url(),
             more(folder.path())
         );
         let agent = AgentProcess::start(folder.path(), &settings);
-        Self { service, agent, folder, servers }
+        Self { service, agent, folder, servers, authority }
     }
 
     fn address(&self, domain: &str) -> SocketAddr {
@@ -146,6 +148,51 @@ fn the_wrong_certificate_and_the_compromised_are_given_to_nobody() {
     let bundle = world.text("ca_bundle");
     assert_eq!(bundle.matches("BEGIN CERTIFICATE").count(), 1, "the federation's authority alone: {bundle}");
     assert!(!world.path("kamailio_dispatchers").with_file_name(".kamailio_dispatchers.new").exists());
+}
+
+/// Issue E 4f: routes and name service give out nobody with a wrong certificate.
+#[test]
+fn no_way_leads_to_a_wrong_certificate() {
+    let world = World::start(|_| String::new());
+    world.wait_for_looks();
+    let route = |domain: &str| {
+        let url = format!("{}/v1/route?uri=sip:alice@{domain}", world.agent.printed("http"));
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut answer = agent.get(url).call().unwrap();
+        let body: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+        (answer.status().as_u16(), body)
+    };
+    for domain in ["good.ostn.test", "pinned.ostn.test"] {
+        let (status, body) = route(domain);
+        assert_eq!((status, &body["targets"][0]["port"]), (200, &world.address(domain).port().into()), "{body}");
+    }
+    let (status, body) = route("evil.ostn.test");
+    assert_eq!(
+        (status, &body["outcome"], body["targets"].as_array().unwrap().len()),
+        (503, &"down".into(), 0),
+        "{body}"
+    );
+    assert!(body["why"].to_string().contains("names other domains"), "{body}");
+    if !require(&["dig"]) {
+        return;
+    }
+    let port = world.agent.printed("dns").rsplit(':').next().unwrap().to_owned();
+    let ask = |domain: &str| {
+        let name = format!("_sips._tcp.{domain}");
+        process::read("dig", &["@127.0.0.1", "-p", &port, "+short", "+tries=1", &name, "SRV"])
+    };
+    wait_until(WAIT, "good ones in DNS", || {
+        ask("good.ostn.test").contains("sip.good") && ask("pinned.ostn.test").contains("sip.pinned")
+    });
+    assert_eq!(ask("evil.ostn.test"), "");
+    // Its certificate becomes right: its next look shows that.
+    world.servers["evil.ostn.test"].become_(world.authority.certify("evil.ostn.test"));
+    let target = json!({"host": "sip.evil.ostn.test", "port": world.address("evil.ostn.test").port(),
+        "addresses": ["127.0.61.3"], "priority": 20});
+    let answer = world.service.put_node("evil.ostn.test", &json!({"targets": [target]}));
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    wait_until(WAIT, "a route to the one that was mended", || route("evil.ostn.test").0 == 200);
+    wait_until(WAIT, "its records", || ask("evil.ostn.test").contains("sip.evil"));
 }
 
 /// A start without looks yet does not empty what the last run wrote, and believes nothing new.

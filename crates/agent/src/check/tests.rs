@@ -137,6 +137,7 @@ fn member(domain: &str, addresses: &[SocketAddr], keys: &[(KeyHolder, [u8; 32])]
         lease_until: 0,
         node: Some(Box::new(node)),
         key: None,
+        withheld: Box::default(),
     }
 }
 

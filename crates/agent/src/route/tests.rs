@@ -45,7 +45,15 @@ pub(crate) fn member(domain: &str, state: MemberState, targets: &[&str], claims:
     let mut parts = NodeParts::new(domain.parse().unwrap(), targets);
     parts.numbers = numbers(claims, domain);
     let node = state.is_served().then(|| Box::new(Node::new(parts).unwrap()));
-    Arc::new(Member { domain: domain.parse().unwrap(), state, reason: None, lease_until: 0, node, key: None })
+    Arc::new(Member {
+        domain: domain.parse().unwrap(),
+        state,
+        reason: None,
+        lease_until: 0,
+        node,
+        key: None,
+        withheld: Box::default(),
+    })
 }
 
 pub(crate) fn active(domain: &str) -> Arc<Member> {
