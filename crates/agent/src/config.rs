@@ -34,6 +34,8 @@ pub struct Config {
     pub http: Option<HttpConfig>,
     /// A SIP redirect server.
     pub sip: Option<SipConfig>,
+    /// How routes are found, for HTTP and SIP alike.
+    pub route: RouteConfig,
     /// Files for SIP servers and firewalls.
     pub files: FilesConfig,
     /// Whether targets are looked at before they are given out.
@@ -91,6 +93,12 @@ pub struct DnsConfig {
     pub listen: Vec<SocketAddr>,
     /// Name servers for everything that no member makes; empty: those of the system.
     pub forward: Vec<SocketAddr>,
+    /// Networks whose programs may ask, beside this host's own.
+    pub clients: Vec<tandem_dns::Network>,
+    /// Members' numbers are found below each of these.
+    pub enum_suffixes: Vec<DomainName>,
+    /// Every member is found below this, too.
+    pub peers_suffix: Option<DomainName>,
 }
 
 /// HTTP on this host.
@@ -115,11 +123,49 @@ pub struct SipConfig {
     pub key: Option<PathBuf>,
 }
 
+/// How routes are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteConfig {
+    /// Whether domains that are no members are never called; else DNS is asked for them.
+    pub members_only: bool,
+    /// Name servers for what the copy does not know; empty: those of the system.
+    pub name_servers: Vec<SocketAddr>,
+    /// Domains that the SIP server of this host answers for, besides the node's.
+    pub own_domains: Vec<DomainName>,
+    /// ENUM trees for numbers that no member has, in the order in which they are tried.
+    pub enum_suffixes: Vec<DomainName>,
+    /// Whether DNS may lead to addresses that are not public.
+    pub private_addresses: bool,
+    /// Whether the name servers are all on loopback and validate, so that their word on DNSSEC counts.
+    pub validating: bool,
+    /// The Sofia profile that FreeSWITCH calls members by.
+    pub freeswitch_profile: String,
+    /// The contexts of FreeSWITCH whose calls go to members: those that strangers reach are none of them.
+    pub freeswitch_contexts: Vec<String>,
+}
+
+impl Default for RouteConfig {
+    fn default() -> Self {
+        Self {
+            members_only: false,
+            name_servers: Vec::new(),
+            own_domains: Vec::new(),
+            enum_suffixes: Vec::new(),
+            private_addresses: false,
+            validating: false,
+            freeswitch_profile: "external".into(),
+            freeswitch_contexts: vec!["default".into()],
+        }
+    }
+}
+
 /// Files that are written anew whenever members change; each is off without a path.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilesConfig {
-    /// Certificates of the members' own authorities.
+    /// Certificates that members' connections lead to.
     pub ca_bundle: Option<PathBuf>,
+    /// Whether the authorities that the checks believe are in `ca_bundle`, too.
+    pub public_authorities: bool,
     /// Kamailio's module permissions: addresses that calls come from.
     pub kamailio_addresses: Option<PathBuf>,
     /// Kamailio's module dispatcher: targets.
@@ -133,7 +179,7 @@ pub struct FilesConfig {
 }
 
 /// Whether targets are looked at before they are given out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckConfig {
     /// Only targets whose certificate was good are given out.
     pub certificates: bool,
@@ -141,6 +187,36 @@ pub struct CheckConfig {
     pub timeout_seconds: u64,
     /// Seconds that a result counts.
     pub max_age_seconds: u64,
+    /// Certificates (PEM) of the authorities that are believed; `None`: those of the system.
+    pub authorities: Option<PathBuf>,
+    /// Whether loopback addresses are looked at: tests and demonstrations on one machine alone.
+    pub allow_loopback_for_tests: bool,
+}
+
+impl Default for CheckConfig {
+    fn default() -> Self {
+        Self {
+            certificates: false,
+            timeout_seconds: 5,
+            max_age_seconds: 3600,
+            authorities: None,
+            allow_loopback_for_tests: false,
+        }
+    }
+}
+
+impl Default for FilesConfig {
+    fn default() -> Self {
+        Self {
+            ca_bundle: None,
+            public_authorities: true,
+            kamailio_addresses: None,
+            kamailio_dispatchers: None,
+            freeswitch_acl: None,
+            nftables: None,
+            reload: Vec::new(),
+        }
+    }
 }
 
 /// Seven days: a directory that is away for a week stops no call.
@@ -160,8 +236,9 @@ impl Default for Config {
             dns: None,
             http: None,
             sip: None,
+            route: RouteConfig::default(),
             files: FilesConfig::default(),
-            check: CheckConfig { certificates: false, timeout_seconds: 5, max_age_seconds: 3600 },
+            check: CheckConfig::default(),
         }
     }
 }
@@ -170,7 +247,15 @@ impl FilesConfig {
     /// Whether any file is wanted.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        let Self { ca_bundle, kamailio_addresses, kamailio_dispatchers, freeswitch_acl, nftables, reload: _ } = self;
+        let Self {
+            ca_bundle,
+            public_authorities: _,
+            kamailio_addresses,
+            kamailio_dispatchers,
+            freeswitch_acl,
+            nftables,
+            reload: _,
+        } = self;
         [ca_bundle, kamailio_addresses, kamailio_dispatchers, freeswitch_acl, nftables]
             .iter()
             .any(|file| file.is_some())

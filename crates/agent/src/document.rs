@@ -103,16 +103,7 @@ impl NodeDocument {
             parts.targets.push(Target { host, port, priority, weight, addresses });
         }
         for claim in self.numbers {
-            parts.numbers.push(match claim {
-                NumberDocument { e164: Some(number), uri, block: None } => NumberClaim::Number {
-                    number: E164Number::parse(&number).map_err(wrong)?,
-                    uri: uri.map(|uri| SipUri::parse(&uri)).transpose().map_err(wrong)?,
-                },
-                NumberDocument { e164: None, uri: None, block: Some(block) } => {
-                    NumberClaim::Block(NumberBlock::parse(&block).map_err(wrong)?)
-                }
-                _ => return Err(wrong("a number has `e164`, or `block` alone")),
-            });
+            parts.numbers.push(claim.into_claim()?);
         }
         for KeyDocument { holder, sha256 } in self.keys {
             let holder = match holder.as_str() {
@@ -140,14 +131,7 @@ impl NodeDocument {
             weight: target.weight,
             addresses: target.addresses.clone(),
         });
-        let numbers = node.numbers.iter().map(|claim| match claim {
-            NumberClaim::Number { number, uri } => NumberDocument {
-                e164: Some(number.to_string()),
-                uri: uri.as_ref().map(ToString::to_string),
-                block: None,
-            },
-            NumberClaim::Block(block) => NumberDocument { e164: None, uri: None, block: Some(block.to_string()) },
-        });
+        let numbers = node.numbers.iter().map(NumberDocument::of);
         let keys = node.keys.iter().map(|key| KeyDocument {
             holder: match key.holder {
                 KeyHolder::Node => "node",
@@ -162,6 +146,36 @@ impl NodeDocument {
             ttl: Some(node.ttl),
             keys: keys.collect(),
             sources: node.sources.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl NumberDocument {
+    /// The number or block.
+    ///
+    /// # Errors
+    ///
+    /// [`UnreadableDocument`] if it is neither.
+    pub(crate) fn into_claim(self) -> Result<NumberClaim, UnreadableDocument> {
+        Ok(match self {
+            Self { e164: Some(number), uri, block: None } => NumberClaim::Number {
+                number: E164Number::parse(&number).map_err(wrong)?,
+                uri: uri.map(|uri| SipUri::parse(&uri)).transpose().map_err(wrong)?,
+            },
+            Self { e164: None, uri: None, block: Some(block) } => {
+                NumberClaim::Block(NumberBlock::parse(&block).map_err(wrong)?)
+            }
+            _ => return Err(wrong("a number has `e164`, or `block` alone")),
+        })
+    }
+
+    /// What `claim` says.
+    pub(crate) fn of(claim: &NumberClaim) -> Self {
+        match claim {
+            NumberClaim::Number { number, uri } => {
+                Self { e164: Some(number.to_string()), uri: uri.as_ref().map(ToString::to_string), block: None }
+            }
+            NumberClaim::Block(block) => Self { e164: None, uri: None, block: Some(block.to_string()) },
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A file is replaced by a rename, so that a reader sees the old one or the new one, and only when its text differs. Who must
 //! not be called is in none of them: a member that is compromised leaves within two seconds, or the board says why not.
 
+mod bundle;
 mod render;
 
 use std::fs::{self, File, OpenOptions};
@@ -13,10 +14,12 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls_pki_types::CertificateDer;
 use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::check::{Authorities, Verdicts};
 use crate::config::FilesConfig;
 use crate::map::MemberMap;
 use crate::service::Parts;
@@ -33,7 +36,18 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(30);
 const MODE: u32 = 0o644;
 
 /// What makes a file's text.
-type Render = fn(&MemberMap) -> String;
+type Render = fn(&Sight<'_>) -> String;
+
+/// What a file's text is made from.
+struct Sight<'a> {
+    members: &'a MemberMap,
+    verdicts: &'a Verdicts,
+    authorities: &'a [CertificateDer<'static>],
+    /// Seconds since 1970.
+    now: u64,
+    /// The file as it is.
+    old: &'a str,
+}
 
 /// The task that keeps the files.
 #[derive(Debug)]
@@ -41,6 +55,8 @@ pub(crate) struct Files {
     wanted: Vec<Wanted>,
     reload: Vec<String>,
     snapshots: Snapshots,
+    verdicts: Verdicts,
+    authorities: Authorities,
     board: Arc<Board>,
     closing: watch::Receiver<bool>,
     /// Whether a file changed that no successful run of the command has followed.
@@ -68,19 +84,22 @@ enum FilesError {
 }
 
 impl Files {
-    /// For the files that `config` names.
-    pub(crate) fn new(config: &FilesConfig, parts: &Parts) -> Self {
-        let files: [(&Option<PathBuf>, Render); 4] = [
-            (&config.kamailio_addresses, render::kamailio_addresses),
+    /// For the files that `config` names; `authorities` are those that looks at targets believe.
+    pub(crate) fn new(config: &FilesConfig, parts: &Parts, authorities: Authorities) -> Self {
+        let files: [(&Option<PathBuf>, Render); 5] = [
+            (&config.ca_bundle, bundle::text),
+            (&config.kamailio_addresses, |sight| render::kamailio_addresses(sight.members)),
             (&config.kamailio_dispatchers, render::kamailio_dispatchers),
-            (&config.freeswitch_acl, render::freeswitch_acl),
-            (&config.nftables, render::nftables),
+            (&config.freeswitch_acl, |sight| render::freeswitch_acl(sight.members)),
+            (&config.nftables, |sight| render::nftables(sight.members)),
         ];
         let wanted = files.into_iter().filter_map(|(path, render)| Some(Wanted { path: path.clone()?, render }));
         Self {
             wanted: wanted.collect(),
             reload: config.reload.clone(),
             snapshots: parts.snapshots.clone(),
+            verdicts: parts.verdicts.clone(),
+            authorities: if config.public_authorities { authorities } else { Authorities::default() },
             board: Arc::clone(&parts.board),
             closing: parts.closing.clone(),
             reload_due: false,
@@ -91,7 +110,9 @@ impl Files {
     pub(crate) async fn run(mut self) {
         self.board
             .files(|status| status.files = self.wanted.iter().map(|file| file.path.display().to_string()).collect());
+        let mut verdicts = self.verdicts.changes();
         loop {
+            verdicts.borrow_and_update();
             let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
             // Nothing is known yet: empty files would shut everybody out.
             let done = if snapshot.version == 0 { Ok(()) } else { self.bring_up_to_date(&snapshot.members).await };
@@ -99,6 +120,7 @@ impl Files {
             self.tell(done);
             tokio::select! {
                 changed = self.snapshots.changed() => if changed.is_err() { return },
+                changed = verdicts.changed() => if changed.is_err() { return },
                 () = sleep(PAUSE), if failed => {}
                 _ = self.closing.changed() => return,
             }
@@ -110,7 +132,11 @@ impl Files {
         // All files first: one that cannot be written keeps no compromised member in the others.
         let mut fault = None;
         for file in &self.wanted {
-            match replace(&file.path, &(file.render)(members)) {
+            // One that cannot be read cannot be replaced either, or is not there yet.
+            let old = fs::read_to_string(&file.path).unwrap_or_default();
+            let (verdicts, authorities) = (&self.verdicts, &*self.authorities);
+            let text = (file.render)(&Sight { members, verdicts, authorities, now: clock::now(), old: &old });
+            match replace(&file.path, &text) {
                 Ok(changed) => self.reload_due |= changed,
                 Err(source) => fault = Some(FilesError::Write { path: file.path.clone(), source }),
             }
@@ -142,7 +168,7 @@ fn replace(path: &Path, text: &str) -> io::Result<bool> {
     if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(false);
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
     name.push(".new");

@@ -12,7 +12,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 use tandem_identity::{CLOCK_SKEW, SignedDocument, Thumbprint};
-use tandem_model::{DomainName, Node};
+use tandem_model::{DomainName, Found, Node};
 
 use crate::clock;
 use crate::config::{KeyTrust, TrustConfig, UnsignedPolicy};
@@ -131,6 +131,7 @@ pub(crate) fn judge(
         reason: body.reason.as_deref().map(Into::into),
         lease_until: clock::parse(&body.lease_until).unwrap_or(now),
         node,
+        withheld: Box::default(),
         key: key.map(|key| Box::new(KnownKey { reset_at, ..key })),
     };
     if !state.is_served() {
@@ -145,7 +146,11 @@ pub(crate) fn judge(
         }),
     };
     match believed {
-        Ok((node, key)) => Verdict::Take(member(Some(Box::new(node)), key)),
+        Ok((mut node, key)) => {
+            // Of the document that is believed here: in the old one the places may be others'.
+            node.found = Found::new(body.down, Vec::new());
+            Verdict::Take(member(Some(Box::new(node)), key))
+        }
         Err(refusal) => {
             let old = memory.member.filter(|old| old.node.is_some());
             Verdict::Keep(old.map(|old| member(old.node.clone(), known_key.cloned())), refusal)

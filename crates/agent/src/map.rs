@@ -123,7 +123,8 @@ mod tests {
 
     fn member(domain: &str, lease_until: u64) -> Arc<Member> {
         let domain = DomainName::parse(domain).unwrap();
-        Arc::new(Member { domain, state: MemberState::Active, reason: None, lease_until, node: None, key: None })
+        let (withheld, state) = (Box::default(), MemberState::Active);
+        Arc::new(Member { domain, state, reason: None, lease_until, node: None, withheld, key: None })
     }
 
     #[test]

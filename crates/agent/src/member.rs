@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use tandem_identity::Thumbprint;
-use tandem_model::demote::demoted;
-use tandem_model::{DomainName, Node};
+use tandem_model::demote::{as_found, demoted};
+use tandem_model::{DomainName, Node, NumberClaim};
 
 /// A member, or one that was and must not be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +18,11 @@ pub struct Member {
     /// The end of its lease when it was last looked at, in seconds since 1970. Renewals are not told: while the directory is
     /// in reach, `state` counts.
     pub lease_until: u64,
-    /// What it published, without its contact; none unless its state is one that is served.
+    /// What it published, without its contact, and what the directory found of it; none unless its state is one that is
+    /// served.
     pub node: Option<Box<Node>>,
+    /// The numbers that it had when it was last served, while it is not: nobody else is to answer for them meanwhile.
+    pub withheld: Box<[NumberClaim]>,
     /// The key that signed for it; none if nothing that came was signed.
     pub key: Option<Box<KnownKey>>,
 }
@@ -93,8 +96,8 @@ impl Member {
     pub fn shown(&self) -> Option<Cow<'_, Node>> {
         let node = self.node.as_deref()?;
         match self.state {
-            MemberState::Active => Some(Cow::Borrowed(node)),
-            MemberState::Stale | MemberState::Draining => Some(Cow::Owned(demoted(node, |_| true))),
+            MemberState::Active => Some(as_found(node)),
+            MemberState::Stale | MemberState::Draining => Some(Cow::Owned(demoted(&as_found(node), |_| true))),
             MemberState::Withdrawn | MemberState::Suspended | MemberState::Compromised => None,
         }
     }

@@ -325,7 +325,7 @@ impl Replica {
                 let (lease_until, key) = old.map_or((0, None), |old| (old.lease_until, old.key.clone()));
                 let key = key.or_else(|| self.former.get(&domain).map(|(key, _)| Box::new(key.clone())));
                 let reason = reason.map(Into::into);
-                self.put(Member { domain, state, reason, lease_until, node: None, key });
+                self.put(Member { domain, state, reason, lease_until, node: None, withheld: Box::default(), key });
             }
             Some(_) => pending.want(domain, id),
         }
@@ -414,8 +414,15 @@ impl Replica {
         }
     }
 
-    fn put(&mut self, member: Member) {
+    fn put(&mut self, mut member: Member) {
         let old = self.members.get(&member.domain);
+        if member.node.is_none() {
+            let withheld = |old: &Arc<Member>| match &old.node {
+                Some(node) => node.numbers.as_slice().into(),
+                None => old.withheld.clone(),
+            };
+            member.withheld = old.map(withheld).unwrap_or_default();
+        }
         if old.is_some_and(|old| **old == member) {
             return;
         }

@@ -9,16 +9,21 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tandem_dns::overlay::OverlayError;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::check::{Authorities, Checker, UnusableAuthorities, Verdicts};
 use crate::config::{Config, OwnNode};
 use crate::directory::{Directory, DirectoryError};
 use crate::files::Files;
 use crate::local;
+use crate::name_service::NameService;
 use crate::node_key::KeyFileError;
 use crate::own::Own;
+use crate::redirect::{self, Failed};
 use crate::replica::{Replica, Settings};
+use crate::route::{self, Paths, Routes};
 use crate::snapshot::Snapshots;
 use crate::state::{self, StateError, StateWriter};
 use crate::status::{Board, Status};
@@ -46,6 +51,8 @@ pub struct Agent {
 pub struct Parts {
     /// The members, version by version; the first one is there already.
     pub snapshots: Snapshots,
+    /// Which targets may be given out.
+    pub verdicts: Verdicts,
     /// Where a service tells how it does.
     pub board: Arc<Board>,
     /// Turns true when the agent ends: finish, and return from the task.
@@ -82,9 +89,15 @@ pub enum StartError {
     /// The node's key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyFileError),
-    /// The settings switch on what this version does not have.
-    #[error("this version has no [{0}] yet: remove it from the settings")]
-    Missing(&'static str),
+    /// The name servers for routes cannot be found out.
+    #[error(transparent)]
+    NameServers(#[from] tandem_resolver::SettingsError),
+    /// The authorities that looks at targets believe cannot be read.
+    #[error(transparent)]
+    Authorities(#[from] UnusableAuthorities),
+    /// Name service cannot begin.
+    #[error("[dns]")]
+    Dns(#[from] OverlayError),
     /// A service cannot listen.
     #[error("{service} cannot listen on {place}")]
     Listen {
@@ -134,8 +147,19 @@ impl Agent {
         let mut workers = JoinSet::new();
         let mut listeners = JoinSet::new();
         let own = config.node.clone().map(|node| own(node, &config, &directory, &board)).transpose()?;
-        let parts = Parts { snapshots: snapshots.clone(), board: Arc::clone(&board), closing: closed.clone() };
-        start_services(&config, &parts, &mut workers, &mut listeners).await?;
+        // The bundle of certificates is made of what looks see.
+        let (verdicts, authorities) = match config.check.certificates || config.files.ca_bundle.is_some() {
+            true => {
+                let (checker, verdicts, authorities) =
+                    Checker::new(&config, snapshots.clone(), Arc::clone(&board), closed.clone())?;
+                workers.spawn(checker.run());
+                (verdicts, authorities)
+            }
+            false => (Verdicts::off(), Authorities::default()),
+        };
+        let parts =
+            Parts { snapshots: snapshots.clone(), verdicts, board: Arc::clone(&board), closing: closed.clone() };
+        start_services(&config, &parts, authorities, &mut workers, &mut listeners).await?;
         workers.spawn(replica.run(closed.clone()));
         if let Some(own) = own {
             workers.spawn(own.run(closed));
@@ -168,30 +192,33 @@ impl Agent {
 async fn start_services(
     config: &Config,
     parts: &Parts,
+    authorities: Authorities,
     workers: &mut JoinSet<()>,
     listeners: &mut JoinSet<()>,
 ) -> Result<(), StartError> {
-    // A service that is added takes its line away.
-    let missing = [
-        ("dns", config.dns.is_some()),
-        ("sip", config.sip.is_some()),
-        ("files.ca_bundle", config.files.ca_bundle.is_some()),
-        ("check", config.check.certificates),
-    ];
-    if let Some((name, _)) = missing.into_iter().find(|(_, is_wanted)| *is_wanted) {
-        return Err(StartError::Missing(name));
-    }
-    let router = local::router(Arc::clone(&parts.board));
+    let mut router = local::router(Arc::clone(&parts.board));
     let listen = |service, place: String| move |source| StartError::Listen { service, place, source };
     let socket = config.state_dir.join(crate::status::SOCKET).display().to_string();
     local::serve_socket(&config.state_dir, router.clone(), listeners).map_err(listen("status", socket))?;
+    if config.http.is_some() || config.sip.is_some() {
+        let routes = Routes::new(config, parts.snapshots.clone(), Arc::clone(&parts.board), parts.verdicts.clone())?;
+        listeners.spawn(routes.clone().follow());
+        if let Some(sip) = &config.sip {
+            let started = redirect::start(sip, routes.clone(), &parts.board, listeners).await;
+            started.map_err(|Failed { place, source }| StartError::Listen { service: "sip", place, source })?;
+        }
+        router = router.merge(route::router(Paths { routes, config: Arc::new(config.route.clone()) }));
+    }
     if let Some(http) = &config.http {
         let address = local::serve_tcp(http.listen, router, listeners).await;
         let address = address.map_err(listen("http", http.listen.to_string()))?;
         parts.board.listens("http", format_args!("http://{address}"));
     }
+    if let Some(dns) = &config.dns {
+        workers.spawn(NameService::start(dns, parts).await?.run());
+    }
     if config.files.is_on() {
-        workers.spawn(Files::new(&config.files, parts).run());
+        workers.spawn(Files::new(&config.files, parts, authorities).run());
     }
     Ok(())
 }

@@ -27,6 +27,9 @@ pub struct Status {
     /// The files for the SIP server; none if none is wanted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesStatus>,
+    /// What looks at targets say; none if nobody asked for looks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<CheckStatus>,
     /// Where its services listen, by name.
     pub listening: Vec<String>,
 }
@@ -100,6 +103,21 @@ pub struct FilesStatus {
     pub error: Option<String>,
 }
 
+/// What looks at members' targets say.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct CheckStatus {
+    /// Members that are looked at.
+    pub members: usize,
+    /// Addresses of targets that were good when they were looked at last.
+    pub good: usize,
+    /// Those that were not.
+    pub bad: usize,
+    /// Members of which one was bad, and why; at most 100.
+    pub at_fault: BTreeMap<String, String>,
+    /// Whether so many fail at once that the network here seems to be ill: what was good then stays so for a while.
+    pub own_fault: bool,
+}
+
 /// Where parts of the agent write how they do.
 #[derive(Debug)]
 pub struct Board(Mutex<Status>);
@@ -131,6 +149,16 @@ impl Board {
     /// Changes what is told of the files.
     pub(crate) fn files(&self, change: impl FnOnce(&mut FilesStatus)) {
         change(self.lock().files.get_or_insert_default());
+    }
+
+    /// Changes what is told of the looks.
+    pub(crate) fn check(&self, change: impl FnOnce(&mut CheckStatus)) {
+        change(self.lock().check.get_or_insert_default());
+    }
+
+    /// Whether all members were read once: before that nobody can be called a stranger.
+    pub(crate) fn knows_members(&self) -> bool {
+        self.lock().replica.position.is_some()
     }
 
     /// Notes where a service listens, as `name address`.
@@ -171,6 +199,15 @@ impl Status {
         gauge("disk_fault", "Whether the copy cannot be written to disk.", replica.disk_error.is_some().into());
         if let Some(files) = &self.files {
             gauge("files_fault", "Whether files for the SIP server are not up to date.", files.error.is_some().into());
+        }
+        if let Some(check) = &self.check {
+            gauge(
+                "check_good",
+                "Addresses of targets that were good when they were looked at last.",
+                check.good as u64,
+            );
+            gauge("check_bad", "Addresses of targets that were not.", check.bad as u64);
+            gauge("check_own_fault", "Whether the network here seems to be ill.", check.own_fault.into());
         }
         if let Some(node) = &self.node {
             gauge("node_fault", "Whether the own node could not be published or renewed.", node.error.is_some().into());

@@ -1,6 +1,8 @@
 //! A node that should be tried last: what the directory shows in DNS of one that wants no new calls, and what everybody
 //! who keeps a copy of the members shows alike.
 
+use std::borrow::Cow;
+
 use crate::node::{Node, NodeParts, Target};
 
 /// What is added to the SRV priority of a target that should be tried last.
@@ -35,4 +37,19 @@ pub fn demoted(node: &Node, is_down: impl Fn(usize) -> bool) -> Node {
         probe: node.probe,
     };
     Node::new(parts).expect("only priorities differ from those of a node")
+}
+
+/// `node` as the directory found it: what does not answer is tried last, and keys that were seen are published.
+///
+/// Of a node whose targets are all down none is moved: nothing would be gained, and the fault may be the prober's.
+#[must_use]
+pub fn as_found(node: &Node) -> Cow<'_, Node> {
+    let found = &node.found;
+    if found.is_empty() {
+        return Cow::Borrowed(node);
+    }
+    let all_down = (0..node.targets().len()).all(|at| found.is_down(at));
+    let mut shown = demoted(node, |at| !all_down && found.is_down(at));
+    shown.keys = found.pins(&node.keys);
+    Cow::Owned(shown)
 }

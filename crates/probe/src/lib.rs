@@ -20,7 +20,7 @@ pub use address::{AddressRefusal, AddressRule, is_global};
 pub use challenge::{ChallengeError, PROTOCOL, Responder, ResponderError, TlsChallenger};
 pub use connect::{CONNECT_TIMEOUT, ConnectError, MAX_ADDRESSES, SafeConnector};
 pub use judge::{Distrust, Judgement, MAX_CHAIN, Role, Trust, Trusted};
-pub use name::{Leaf, UnreadableCertificate, spki, spki_digest};
+pub use name::{Leaf, UnreadableCertificate, is_self_issued, spki, spki_digest};
 pub use possession::{AnyClientCertificate, Possession};
 pub use probe::{PROBE_TIMEOUT, ProbeError, ProbeTarget, Prober, Sound};
 pub use suffix::{covers, is_public_suffix};

@@ -63,6 +63,16 @@ pub fn spki(der: &[u8]) -> Result<Vec<u8>, UnreadableCertificate> {
     Ok(parse(der)?.public_key().raw.to_vec())
 }
 
+/// Whether a certificate says that its issuer is its subject: the end of a chain, where trust has to begin (RFC 5280 6.1).
+///
+/// # Errors
+///
+/// [`UnreadableCertificate`].
+pub fn is_self_issued(der: &[u8]) -> Result<bool, UnreadableCertificate> {
+    let certificate = parse(der)?;
+    Ok(certificate.issuer().as_raw() == certificate.subject().as_raw())
+}
+
 pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, UnreadableCertificate> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use tandem_model::DomainName;
 use tandem_model::node::KeyPin;
 use tokio::time::timeout;
@@ -85,7 +85,7 @@ impl Prober {
             Err(reason) => return Err(ProbeError::Distrust { leaf: Box::new(leaf), reason }),
         };
         if !target.options {
-            return Ok(Sound { leaf, trusted, life: None });
+            return Ok(Sound { leaf, chain, trusted, life: None });
         }
         let mut random = [0; 24];
         getrandom::fill(&mut random).map_err(|_| ProbeError::Random)?;
@@ -93,7 +93,7 @@ impl Prober {
         let options = Options { domain: target.domain, from: &self.from, ids: &ids };
         match sip::ask(&mut stream, options).await {
             Ok(Life::Busy { retry_after }) => Err(ProbeError::Busy { leaf: Box::new(leaf), retry_after }),
-            Ok(life) => Ok(Sound { leaf, trusted, life: Some(life) }),
+            Ok(life) => Ok(Sound { leaf, chain, trusted, life: Some(life) }),
             Err(reason) => Err(ProbeError::Sip { leaf: Box::new(leaf), reason }),
         }
     }
@@ -104,6 +104,8 @@ impl Prober {
 pub struct Sound {
     /// What its certificate says.
     pub leaf: Leaf,
+    /// The certificates that it showed in DER, its own first.
+    pub chain: Vec<CertificateDer<'static>>,
     /// Why that is believed.
     pub trusted: Trusted,
     /// What it answered, if it was asked.

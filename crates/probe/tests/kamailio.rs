@@ -88,7 +88,7 @@ async fn kamailio_is_alive() {
             }
         }
     };
-    let Sound { leaf, trusted, life } = sound;
+    let Sound { leaf, trusted, life, chain: _ } = sound;
     assert_eq!((trusted, life), (Trusted::NodeKey, Some(Life::Alive { code: 200 })));
     assert_eq!(leaf.identities, ["a.test".into()]);
     // The same server, for a domain that it is not, and without the key that it published.

@@ -12,6 +12,7 @@
 
 use std::borrow::Cow;
 
+use tandem_model::demote::as_found;
 pub use tandem_model::demote::{DEMOTION, demoted};
 use tandem_model::{DomainName, Node, NodeParts, Target};
 
@@ -164,20 +165,6 @@ pub fn shown(node: &Node, state: NodeState) -> Option<Cow<'_, Node>> {
         | NodeState::Suspended
         | NodeState::Compromised => None,
     }
-}
-
-/// `node` as the directory found it: what does not answer is tried last, and keys that were seen are published.
-///
-/// Of a node whose targets are all down none is moved: nothing would be gained, and the fault may be ours.
-fn as_found(node: &Node) -> Cow<'_, Node> {
-    let found = &node.found;
-    if found.is_empty() {
-        return Cow::Borrowed(node);
-    }
-    let all_down = (0..node.targets().len()).all(|at| found.is_down(at));
-    let mut shown = demoted(node, |at| !all_down && found.is_down(at));
-    shown.keys = found.pins(&node.keys);
-    Cow::Owned(shown)
 }
 
 /// What stands in for the document of a tombstone: it holds the name, and nothing else.

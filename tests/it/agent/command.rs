@@ -21,11 +21,10 @@ fn settings_are_checked() {
     assert_eq!((&json["valid"], &json["problems"][1]["line"]), (&false.into(), &2.into()));
     assert!(agent(&[]).failure(1).contains("loopback"));
     assert!(agent(&["status"]).failure(1).contains("loopback"));
-    // What this version does not have is not passed over in silence.
-    let more =
-        format!("{}\nlevel = \"info\"\n[files]\nca_bundle = \"x\"\n", "directory = \"https://127.0.0.1:1\"\n[log]");
+    // Nobody is believed by mistake.
+    let more = "directory = \"https://127.0.0.1:1\"\n[check]\ncertificates = true\nauthorities = \"none.pem\"\n";
     std::fs::write(folder.path().join("agent.toml"), more).unwrap();
-    assert!(agent(&[]).failure(1).contains("no [files.ca_bundle] yet"));
+    assert!(agent(&[]).failure(1).contains("none.pem cannot be used"));
     std::fs::write(folder.path().join("agent.toml"), &template).unwrap();
     assert!(agent(&["status"]).failure(1).contains("no agent answers"));
 }

@@ -1,8 +1,12 @@
 //! The agent beside a real directory: the copy of the members in step, without the directory, and against one that lies.
 
+mod checked;
 mod command;
+mod dns;
 mod follow;
 mod own;
+mod redirect;
+mod route;
 mod trust;
 
 use std::path::PathBuf;
@@ -11,7 +15,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tandem_agent::{Agent, Config, Member, Snapshot};
+use tandem_agent::{Agent, Config, Member, Snapshot, StartError};
 use tandem_model::DomainName;
 use tandem_testkit::{Service, Setup, wait_until};
 use tempfile::TempDir;
@@ -47,7 +51,7 @@ fn act(service: &Service, domain: &str, action: &str) {
 }
 
 /// An agent in this process, and what it sees.
-struct Beside {
+pub(crate) struct Beside {
     runtime: Runtime,
     agent: Option<Agent>,
     config: Config,
@@ -71,16 +75,26 @@ impl Beside {
         Self { runtime, agent: None, config, folder }
     }
 
-    fn start(&mut self) {
-        self.agent = Some(self.runtime.block_on(Agent::start(self.config.clone())).unwrap());
+    pub(crate) fn start(&mut self) {
+        let start = || match self.runtime.block_on(Agent::start(self.config.clone())) {
+            // A program that another test starts at this moment has a copy of the lock until it runs.
+            Err(StartError::Running { .. }) => None,
+            started => Some(started.unwrap()),
+        };
+        let mut agent = None;
+        wait_until(WAIT, "the state folder to be free", || {
+            agent = start();
+            agent.is_some()
+        });
+        self.agent = agent;
     }
 
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let agent = self.agent.take().unwrap();
         self.runtime.block_on(agent.shutdown());
     }
 
-    fn in_step(service: &Service) -> Self {
+    pub(crate) fn in_step(service: &Service) -> Self {
         let mut beside = Self::new(service);
         beside.start();
         beside.wait_in_step();
@@ -103,7 +117,7 @@ impl Beside {
         wait_until(WAIT, "the copy to be in step", || self.status().in_step);
     }
 
-    fn member(&self, domain: &str) -> Option<Arc<Member>> {
+    pub(crate) fn member(&self, domain: &str) -> Option<Arc<Member>> {
         self.snapshot().members.get(&DomainName::parse(domain).unwrap()).cloned()
     }
 

@@ -27,6 +27,11 @@ fn values_come_from_the_directory() {
         assert!(printed.lines().any(|printed| printed == line), "{line}: {printed}");
     }
     assert!(!printed.contains("203.0.113.7:"), "an example's address is left: {printed}");
+    let beside = |server| service.tandem(["configure", server, "--domain", "debug.ostel.me", "--agent"]);
+    let printed = beside("kamailio").success();
+    let (settings, modules) = (printed.find("dns_cache_max_ttl=1\n").unwrap(), printed.find("loadmodule ").unwrap());
+    assert!(printed.find("dns_cache_negative_ttl=10").unwrap() < settings && settings < modules, "{printed}");
+    assert!(beside("freeswitch").failure(1).contains("--agent"));
     let unbound = service.tandem(["configure", "unbound"]).success();
     let port = service.dns_addr().port();
     assert!(unbound.contains(&format!("    stub-addr: 127.0.0.1@{port}\n")), "{unbound}");

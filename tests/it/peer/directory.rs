@@ -40,6 +40,16 @@ impl Directory {
         Self { service: setup.start(), _zones: None }
     }
 
+    /// The service itself, for what is not done in every scenario.
+    pub(super) const fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Ends it at once, as by a power cut.
+    pub(super) fn kill(&mut self) {
+        self.service.kill();
+    }
+
     /// Where it answers.
     pub(super) fn dns(&self) -> SocketAddr {
         self.service.dns_addr()

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::agent::{Agent, NOTHING};
 use super::certificate::Authority;
 use super::directory::Directory;
 use super::network::{Loopback, can_set_resolver};
@@ -19,36 +20,39 @@ use super::sip_server::{Route, SipServer};
 use super::{require, wait_for};
 
 /// The caller's domain: the apex of a zone that the directory serves.
-const BOB_DOMAIN: &str = "ostel.me";
+pub(super) const BOB_DOMAIN: &str = "ostel.me";
 /// The called domain: a name in that zone.
-const ALICE_DOMAIN: &str = "debug.ostel.me";
+pub(super) const ALICE_DOMAIN: &str = "debug.ostel.me";
 /// Time to live of the records, in seconds: the least that a node may ask for.
 const TTL: u32 = 1;
 /// Longest time in which a call to nobody must have failed.
-const AT_ONCE: Duration = Duration::from_secs(2);
+pub(super) const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Whom the SIP servers ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Resolver {
+pub(super) enum Resolver {
     /// The directory itself, which answers for its own zones only.
     Directory,
     /// A recursive resolver that has the directory's zones as stub zones, as most operators have.
     Recursor,
+    /// An agent, in front of a recursive resolver that has never heard of the directory.
+    Agent,
 }
 
-/// A directory, perhaps a recursor, and an authority that all members trust.
+/// A directory, perhaps a recursor, perhaps an agent, and an authority that all members trust.
 #[derive(Debug)]
-struct Federation {
-    directory: Directory,
+pub(super) struct Federation {
+    pub(super) directory: Directory,
     recursor: Option<Recursor>,
+    agent: Option<Agent>,
     authority: Authority,
-    network: Loopback,
+    pub(super) network: Loopback,
     folder: TempDir,
 }
 
 impl Federation {
     /// Starts it; `None` when this machine lacks something, which has been said then.
-    fn start(resolver: Resolver) -> Option<Self> {
+    pub(super) fn start(resolver: Resolver) -> Option<Self> {
         Self::start_around(resolver, |_, dns| Directory::start(dns))
     }
 
@@ -57,7 +61,7 @@ impl Federation {
         if !require(&["kamailio", "baresip", "setpriv", "unshare", "dig"]) {
             return None;
         }
-        if resolver == Resolver::Recursor && !require(&["unbound", "unbound-checkconf"]) {
+        if resolver != Resolver::Directory && !require(&["unbound", "unbound-checkconf"]) {
             return None;
         }
         let network = Loopback::take();
@@ -67,17 +71,48 @@ impl Federation {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
         let dns = SocketAddr::from((network.address(), 53));
         let directory = directory(&network, dns);
-        let recursor = (resolver == Resolver::Recursor)
-            .then(|| Recursor::start(network.address().into(), directory.dns(), &folder.path().join("recursor")));
-        Some(Self { directory, recursor, authority: Authority::new("federation CA of one test"), network, folder })
+        let path = folder.path().join("recursor");
+        let recursor = match resolver {
+            Resolver::Directory => None,
+            Resolver::Recursor => Some(Recursor::start(network.address().into(), directory.dns(), &path)),
+            Resolver::Agent => Some(Recursor::start_configured(network.address().into(), NOTHING, &path)),
+        };
+        let agent = recursor.as_ref().filter(|_| resolver == Resolver::Agent).map(|recursor| {
+            let upstream = SocketAddr::new(recursor.address(), 53);
+            Agent::start(network.address(), &directory, upstream, &folder.path().join("agent"))
+        });
+        Some(Self {
+            directory,
+            recursor,
+            agent,
+            authority: Authority::new("federation CA of one test"),
+            network,
+            folder,
+        })
+    }
+
+    /// The agent of a scenario that has one.
+    pub(super) fn agent(&self) -> &Agent {
+        self.agent.as_ref().expect("the scenario has an agent")
+    }
+
+    pub(super) fn agent_mut(&mut self) -> &mut Agent {
+        self.agent.as_mut().expect("the scenario has an agent")
+    }
+
+    pub(super) fn recursor(&self) -> &Recursor {
+        self.recursor.as_ref().expect("the scenario has a recursor")
     }
 
     fn resolver(&self) -> IpAddr {
+        if let Some(agent) = &self.agent {
+            return agent.address().into();
+        }
         self.recursor.as_ref().map_or_else(|| self.directory.dns().ip(), Recursor::address)
     }
 
     /// Starts the SIP server of `domain` on a new address; `name` tells its files from others'.
-    fn server(&self, name: &str, domain: &str, route: Route) -> SipServer {
+    pub(super) fn server(&self, name: &str, domain: &str, route: Route) -> SipServer {
         self.server_certified_by(&self.authority, name, domain, route)
     }
 
@@ -88,29 +123,32 @@ impl Federation {
     }
 
     /// Starts a telephone that registers at `server`.
-    fn phone(&self, user: &str, domain: &str, server: &SipServer) -> Phone {
+    pub(super) fn phone(&self, user: &str, domain: &str, server: &SipServer) -> Phone {
         let address = self.network.address();
         Phone::start(user, domain, address, server.address(), &self.folder.path().join(format!("{user}-{address}")))
     }
 
     /// Publishes `domain` as served at `address`, with the numbers of `numbers`.
-    fn publish(&self, domain: &str, address: Ipv4Addr, numbers: &Value) {
+    pub(super) fn publish(&self, domain: &str, address: Ipv4Addr, numbers: &Value) {
         let target = target(&format!("sip.{domain}"), address, 0);
         self.directory.publish(domain, &json!({"targets": [target], "numbers": numbers, "ttl": TTL}));
+        if let Some(agent) = &self.agent {
+            agent.wait_for_host(&format!("sip.{domain}"), address);
+        }
     }
 }
 
 /// One target of a node document.
-fn target(host: &str, address: Ipv4Addr, priority: u16) -> Value {
+pub(super) fn target(host: &str, address: Ipv4Addr, priority: u16) -> Value {
     json!({"host": host, "port": 5061, "priority": priority, "addresses": [address.to_string()]})
 }
 
 /// The line with which a server reports a call to alice over TLS by a server that sent the SIP domain as server name.
-fn call_over_tls(to: &str, from: Ipv4Addr, domain: &str) -> String {
+pub(super) fn call_over_tls(to: &str, from: Ipv4Addr, domain: &str) -> String {
     format!("INVITE sip:{to} over tls from {from} sni={domain} version=TLSv1.")
 }
 
-fn assert_arrived(server: &SipServer, begin: &str) {
+pub(super) fn assert_arrived(server: &SipServer, begin: &str) {
     let arrived = server.arrived();
     assert!(arrived.iter().any(|line| line.starts_with(begin)), "no line begins with {begin:?}: {arrived:#?}");
 }
@@ -179,6 +217,11 @@ fn call_arrives_over_tls_and_follows_a_move() {
 #[test]
 fn call_through_a_recursor_arrives_over_tls_and_follows_a_move() {
     call_and_move(Resolver::Recursor);
+}
+
+#[test]
+fn call_through_an_agent_arrives_over_tls_and_follows_a_move() {
+    call_and_move(Resolver::Agent);
 }
 
 /// Issue A 9 (b): +1 555 0101 reaches alice by Kamailio's `enum_query`.

@@ -1,13 +1,14 @@
 //! Tests that talk to other people's programs: SIP servers, telephones, resolvers and DNS tools, as Debian ships them.
 //!
 //! A missing program skips its tests with a line that says so; where the environment has `CI=true` it fails them.
-//! Start at `kamailio` (a whole call) or `tools` (what `dig` and its like read).
+//! Start at `kamailio` (a whole call), `agent` (the same with an agent beside the caller) or `tools` (what `dig` and its like read).
 //!
 //! Debian 12's packages: baresip-core bind9 bind9-dnsutils bind9-utils iproute2 kamailio kamailio-tls-modules knot
-//! knot-dnsutils ldnsutils nsd unbound util-linux zonemaster-cli. The SIP servers and Zonemaster need root, or a container
+//! knot-dnsutils ldnsutils nsd sip-tester unbound util-linux zonemaster-cli. The SIP servers and Zonemaster need root, or a container
 //! with CAP_SYS_ADMIN (see `network`, `zonemaster`); no test needs a network beyond the loopback interface, a sound card,
 //! or a service that is started already.
 
+mod agent;
 mod certificate;
 mod configured;
 mod differential;

@@ -26,6 +26,8 @@ pub(super) enum Route {
     PeersZone,
     /// By NAPTR, from settings alone: the route does not set a destination.
     Naptr,
+    /// As `Domain`, with the settings of the agent's guide.
+    Agent,
     /// As `Domain`, with what `tandem configure` printed in place of the guide's snippets.
     Configured,
 }
@@ -125,6 +127,9 @@ fn script(route: Route, domain: &str, address: Ipv4Addr) -> String {
             }
             (Some("routes"), Route::Naptr) => text.push_str(&with_destination(&snippet("routes"), "")),
             (Some("settings"), Route::Naptr) => text.push_str(&(snippet("settings") + &snippet("naptr"))),
+            (Some("settings"), Route::Agent) => {
+                text.push_str(&(snippet("settings") + &guide::snippet("agent.md", "kamailio")));
+            }
             (Some(name), _) => text.push_str(&snippet(name)),
             (None, _) => {
                 text.push_str(line);

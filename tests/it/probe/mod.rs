@@ -1,6 +1,6 @@
 //! Probes of real servers on loopback, seen by the API, the command line and `dig` (CERT-20, CERT-55, API-67; threats 14, 19).
 
-mod server;
+pub(crate) mod server;
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tandem_testkit::{Service, Setup, wait_until};
 
 use self::server::{Authority, Behaviour, Server};
+use crate::agent::Beside;
 use crate::dns::dig;
 
 /// Longest wait for what several probes have to find, on a busy machine.
@@ -170,6 +171,37 @@ fn what_fails_is_demoted_and_comes_back_cert_20() {
     assert_eq!(world.probes(domain)["enabled"], json!(false));
     let wish = world.service.send("POST", &format!("/v1/nodes/{domain}/probes"), &[], None);
     assert_eq!(wish.status, 409, "{}", wish.text);
+}
+
+/// What the prober found is in the list of the members, and so agents try a dead target last as DNS does.
+#[test]
+fn agents_demote_alike_cert_20() {
+    let world = World::new(LOOPBACK);
+    let domain = "debug.ostn.test";
+    let a = Server::start("127.0.74.1", world.authority.certify(domain));
+    let b = Server::start("127.0.74.2", world.authority.certify(domain));
+    world.publish(domain, &[("a", &a), ("b", &b)], &json!({}));
+    world.await_results(domain, &["ok", "ok"]);
+    let member = || world.service.get(&format!("/v1/members/{domain}")).json();
+    assert_eq!(member().get("down"), None, "{}", member());
+    let mut beside = Beside::in_step(&world.service);
+    let shown = |beside: &Beside| -> Vec<u16> {
+        let member = beside.member(domain).unwrap();
+        member.shown().unwrap().targets().iter().map(|target| target.priority).collect()
+    };
+    assert_eq!(shown(&beside), [10, 11]);
+    a.become_(Behaviour::Closes);
+    world.await_priorities(domain, &[10_010, 11]);
+    let told = member();
+    assert_eq!((&told["down"], &told["node"]["targets"][0]["priority"]), (&json!([0]), &json!(10)), "{told}");
+    wait_until(PATIENCE, "the agent to demote it", || shown(&beside) == [10_010, 11]);
+    // It is on disk, and two that are down are as they were.
+    beside.stop();
+    beside.start();
+    assert_eq!(shown(&beside), [10_010, 11]);
+    b.become_(Behaviour::Closes);
+    wait_until(PATIENCE, "neither before the other", || shown(&beside) == [10, 11]);
+    assert_eq!(member()["down"], json!([0, 1]));
 }
 
 /// CERT-52, CERT-54, CERT-55: keys of valid certificates are published when all are known; old and new stand together.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -15,13 +15,13 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 const READ_WAIT: Duration = Duration::from_secs(20);
 
 /// An authority, and certificates from it.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pub(super) pem: String,
+    pub(crate) pem: String,
 }
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -30,10 +30,12 @@ impl Authority {
     }
 
     /// How a server behaves that has a new key and a certificate for `domain`.
-    pub(super) fn certify(&self, domain: &str) -> Behaviour {
+    pub(crate) fn certify(&self, domain: &str) -> Behaviour {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![domain.to_owned()]).unwrap();
-        let certificate = certificate.signed_by(&key, &self.issuer).unwrap();
+        let mut parameters = CertificateParams::new(vec![domain.to_owned()]).unwrap();
+        // Without a name of its own it would have that of its issuer, and OpenSSL would look no further.
+        parameters.distinguished_name.push(DnType::CommonName, domain);
+        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -46,7 +48,7 @@ impl Authority {
 
 /// What a server does with a connection.
 #[derive(Clone)]
-pub(super) enum Behaviour {
+pub(crate) enum Behaviour {
     /// TLS with this certificate, and 200 to OPTIONS.
     Answers(Arc<ServerConfig>),
     /// Closes at once.
@@ -58,14 +60,14 @@ pub(super) enum Behaviour {
 }
 
 /// A server on a loopback address of its own. It ends with the test.
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     behaviour: Arc<Mutex<Behaviour>>,
     connections: Arc<AtomicUsize>,
 }
 
 impl Server {
-    pub(super) fn start(address: &str, behaviour: Behaviour) -> Self {
+    pub(crate) fn start(address: &str, behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind((address.parse::<IpAddr>().unwrap(), 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let behaviour = Arc::new(Mutex::new(behaviour));
@@ -82,12 +84,12 @@ impl Server {
     }
 
     /// Behaves like this from the next connection on.
-    pub(super) fn become_(&self, behaviour: Behaviour) {
+    pub(crate) fn become_(&self, behaviour: Behaviour) {
         *self.behaviour.lock().unwrap() = behaviour;
     }
 
     /// How often somebody has connected.
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }

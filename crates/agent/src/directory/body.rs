@@ -20,6 +20,9 @@ pub(crate) struct MemberBody {
     pub(crate) reason: Option<String>,
     pub(crate) lease_until: String,
     pub(crate) node: Option<NodeDocument>,
+    /// The places of the targets that the directory found down, in the order of the document.
+    #[serde(default)]
+    pub(crate) down: Vec<usize>,
     pub(crate) numbers: Option<Vec<NumberDocument>>,
     pub(crate) key: Option<KeyBody>,
     /// The text of a JWS.

@@ -2,20 +2,22 @@
 //!
 //! Every value is typed (a name, an address, a number), so none can end a line or an element.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tandem_model::{Network, Node};
+use tandem_model::{Network, Node, Target};
 
+use super::Sight;
+use crate::check::Verdict;
 use crate::map::MemberMap;
 use crate::member::Member;
 
 /// Kamailio's group, and its set of dispatchers.
 const GROUP: u8 = 1;
 /// What each file begins with.
-const NOTICE: &str = "written by tandem agent, and overwritten by it";
+pub(super) const NOTICE: &str = "written by tandem agent, and overwritten by it";
 
 /// Kamailio's module permissions (`address_file`): where members' calls come from.
 pub(super) fn kamailio_addresses(members: &MemberMap) -> String {
@@ -32,27 +34,58 @@ pub(super) fn kamailio_addresses(members: &MemberMap) -> String {
 }
 
 /// Kamailio's module dispatcher (`list_file`): members' targets. Its higher priority is tried first, SRV's lower.
-pub(super) fn kamailio_dispatchers(members: &MemberMap) -> String {
+///
+/// A target is left out if the last look at it was bad. One that was not looked at since the start is in if it was in before:
+/// a start must not empty the list.
+pub(super) fn kamailio_dispatchers(sight: &Sight<'_>) -> String {
+    let before: HashSet<(&str, &str)> = sight.old.lines().filter_map(destination).collect();
     let mut text = format!("# {NOTICE}\n# set destination flags priority attributes\n");
-    each(members, |member, node| {
+    each(sight.members, |member, node| {
+        let domain = &member.domain;
         for target in node.targets() {
-            let places: Vec<String> = match target.addresses.as_slice() {
-                [] => vec![target.host.to_string()],
-                addresses => addresses.iter().map(in_uri).collect(),
+            let places: Vec<(String, Verdict)> = match target.addresses.as_slice() {
+                [] => {
+                    let verdict = sight.verdicts.allows_host(domain, &target.host, target.port.get());
+                    vec![(target.host.to_string(), verdict)]
+                }
+                addresses => {
+                    let place = |address: &IpAddr| (*address, target.port.get()).into();
+                    let known = |address| (in_uri(address), sight.verdicts.allows(domain, place(address)));
+                    addresses.iter().map(known).collect()
+                }
             };
-            for place in places {
-                let _ = writeln!(
-                    text,
-                    "{GROUP} sip:{place}:{};transport=tls 0 {} domain={};weight={}",
+            for (place, verdict) in places {
+                let line = format!(
+                    "{GROUP} sip:{place}:{};transport=tls 0 {} domain={domain};weight={}\n",
                     target.port,
                     u16::MAX - target.priority,
-                    member.domain,
-                    target.weight
+                    weight(target, node)
                 );
+                match verdict {
+                    Verdict::Good => text.push_str(&line),
+                    Verdict::Unknown if destination(&line).is_some_and(|it| before.contains(&it)) => {
+                        text.push_str(&line);
+                    }
+                    Verdict::Unknown | Verdict::Bad(_) => {}
+                }
             }
         }
     });
     text
+}
+
+/// The target's weight as Kamailio takes it, 1 to 100: it ignores a destination with any other.
+fn weight(target: &Target, node: &Node) -> u32 {
+    let heaviest = node.targets().iter().map(|target| u32::from(target.weight)).max().unwrap_or_default();
+    (u32::from(target.weight) * 100 / heaviest.max(100)).max(1)
+}
+
+/// The destination of a line of that file, and whose it is.
+fn destination(line: &str) -> Option<(&str, &str)> {
+    let mut fields = line.split(' ');
+    let destination = fields.nth(1)?;
+    let domain = fields.nth(2)?.strip_prefix("domain=")?.split(';').next()?;
+    Some((destination, domain))
 }
 
 /// FreeSWITCH's `acl.conf.xml`: the list `federation`.
@@ -96,7 +129,7 @@ pub(super) fn nftables(members: &MemberMap) -> String {
 }
 
 /// Hands over each member that may be called.
-fn each(members: &MemberMap, mut see: impl FnMut(&Member, &Node)) {
+pub(super) fn each(members: &MemberMap, mut see: impl FnMut(&Member, &Node)) {
     let mut all: Vec<&Arc<Member>> = members.iter().collect();
     all.sort_unstable_by(|a, b| a.domain.as_wire().cmp(b.domain.as_wire()));
     for member in all {

@@ -20,7 +20,15 @@ fn member(domain: &str, state: MemberState, addresses: &[&str], sources: &[&str]
     let mut parts = NodeParts::new(name.clone(), vec![target]);
     parts.sources = sources.iter().map(|source| Network::parse(source).unwrap()).collect();
     let node = Node::new(parts).unwrap();
-    Arc::new(Member { domain: name, state, reason: None, lease_until: 0, node: Some(Box::new(node)), key: None })
+    Arc::new(Member {
+        domain: name,
+        state,
+        reason: None,
+        lease_until: 0,
+        node: Some(Box::new(node)),
+        withheld: Box::default(),
+        key: None,
+    })
 }
 
 fn members() -> MemberMap {
@@ -31,6 +39,10 @@ fn members() -> MemberMap {
     map
 }
 
+fn dispatchers(members: &MemberMap, verdicts: &Verdicts, old: &str) -> String {
+    render::kamailio_dispatchers(&Sight { members, verdicts, authorities: &[], now: 0, old })
+}
+
 #[test]
 fn texts() {
     let map = members();
@@ -39,7 +51,7 @@ fn texts() {
         ["1 198.51.100.0 24 0 a.test", "1 203.0.113.7 32 0 b.test", "1 2001:db8::7 128 0 b.test"]
     );
     assert_eq!(
-        render::kamailio_dispatchers(&map).lines().skip(2).collect::<Vec<_>>(),
+        dispatchers(&map, &Verdicts::off(), "").lines().skip(2).collect::<Vec<_>>(),
         [
             // Draining: ten thousand further down.
             "1 sip:203.0.113.8:5061;transport=tls 0 55525 domain=a.test;weight=3",
@@ -47,13 +59,27 @@ fn texts() {
             "1 sip:[2001:db8::7]:5061;transport=tls 0 65525 domain=b.test;weight=3",
         ]
     );
+    let mut weights = member("w.test", MemberState::Active, &["203.0.113.1"], &[]).shown().unwrap().into_owned();
+    let target = weights.targets()[0].clone();
+    let with = |port: u16, weight| Target { port: NonZeroU16::new(port).unwrap(), weight, ..target.clone() };
+    let parts = NodeParts::new(weights.domain().clone(), vec![with(1, 0), with(2, 500), with(3, 1000)]);
+    weights = Node::new(parts).unwrap();
+    let mut heavy = MemberMap::default();
+    heavy.insert(Arc::new(Member {
+        node: Some(Box::new(weights)),
+        ..Member::clone(&member("w.test", MemberState::Active, &["203.0.113.1"], &[]))
+    }));
+    let text = dispatchers(&heavy, &Verdicts::off(), "");
+    let found: Vec<&str> =
+        text.lines().filter_map(|line| line.split_once("weight=")).map(|(_, weight)| weight).collect();
+    assert_eq!(found, ["1", "50", "100"], "Kamailio takes 1 to 100");
     let acl = render::freeswitch_acl(&map);
     assert!(acl.contains("      <node type=\"allow\" cidr=\"198.51.100.0/24\"/> <!-- a.test -->\n"), "{acl}");
     assert_eq!(acl.matches("<node ").count(), 3);
     let nft = render::nftables(&map);
     assert!(nft.contains("add element inet tandem members4 { 198.51.100.0/24, 203.0.113.7/32 }\n"), "{nft}");
     assert!(nft.contains("add element inet tandem members6 { 2001:db8::7/128 }\n"), "{nft}");
-    for text in [acl, nft, render::kamailio_addresses(&map), render::kamailio_dispatchers(&map)] {
+    for text in [acl, nft, render::kamailio_addresses(&map), dispatchers(&map, &Verdicts::off(), "")] {
         assert!(!text.contains("203.0.113.66"), "a compromised member is in\n{text}");
     }
     assert!(!render::nftables(&MemberMap::default()).contains("add element"), "an empty list of elements is an error");
@@ -71,8 +97,8 @@ async fn a_compromised_member_leaves_and_the_command_runs() {
     let (sender, snapshots) = watch::channel(Arc::new(Snapshot::default()));
     let (_close, closing) = watch::channel(false);
     let board = Arc::new(Board::default());
-    let parts = Parts { snapshots, board: Arc::clone(&board), closing };
-    let task = tokio::spawn(Files::new(&config, &parts).run());
+    let parts = Parts { snapshots, verdicts: Verdicts::off(), board: Arc::clone(&board), closing };
+    let task = tokio::spawn(Files::new(&config, &parts, Authorities::default()).run());
     let runs = || fs::read_to_string(&ran).map_or(0, |text| text.lines().count());
 
     let mut map = members();

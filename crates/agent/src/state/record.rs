@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tandem_identity::Thumbprint;
-use tandem_model::DomainName;
+use tandem_model::{DomainName, Found};
 
-use crate::document::{NodeDocument, from_hex, to_hex};
+use crate::document::{NodeDocument, NumberDocument, from_hex, to_hex};
 use crate::judge::{HOLD_SECONDS, Newcomer};
 use crate::member::{KnownKey, Member, MemberState};
 
@@ -64,6 +64,12 @@ pub(crate) struct MemberRecord {
     lease_until: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     node: Option<NodeDocument>,
+    /// The places of the targets that the directory found down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    down: Vec<usize>,
+    /// Numbers that it had when it was last served.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    withheld: Vec<NumberDocument>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<KeyRecord>,
 }
@@ -116,6 +122,8 @@ impl From<&Member> for Record {
             reason: member.reason.clone(),
             lease_until: member.lease_until,
             node: member.node.as_deref().map(NodeDocument::of),
+            down: member.node.iter().flat_map(|node| node.found.down()).collect(),
+            withheld: member.withheld.iter().map(NumberDocument::of).collect(),
             key: member.key.as_deref().map(KeyRecord::from),
         })
     }
@@ -127,14 +135,27 @@ impl MemberRecord {
         let domain = DomainName::parse(&self.domain).ok()?;
         let node = match self.node {
             None => None,
-            Some(document) => Some(Box::new(document.into_node(domain.clone()).ok()?)),
+            Some(document) => {
+                let mut node = document.into_node(domain.clone()).ok()?;
+                node.found = Found::new(self.down, Vec::new());
+                Some(Box::new(node))
+            }
         };
+        let withheld: Option<_> = self.withheld.into_iter().map(|number| number.into_claim().ok()).collect();
         let key = match self.key {
             None => None,
             Some(key) => Some(Box::new(key.read()?)),
         };
         let state = MemberState::parse(&self.state)?;
-        Some(Member { domain, state, reason: self.reason, lease_until: self.lease_until, node, key })
+        Some(Member {
+            domain,
+            state,
+            reason: self.reason,
+            lease_until: self.lease_until,
+            node,
+            withheld: withheld?,
+            key,
+        })
     }
 }
 

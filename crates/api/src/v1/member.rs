@@ -28,6 +28,11 @@ pub(crate) struct MemberBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = PublicNodeBody)]
     node: Option<PublicNodeBody>,
+    /// The places of its targets in `node` that the directory's prober found down, from 0: DNS has them behind the others, unless
+    /// all are down. Not its own word. Left out when there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    down: Vec<usize>,
     /// Its numbers and blocks; only while DNS has it, and only for those who may read everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = Vec<NumberBody>)]
@@ -69,6 +74,7 @@ impl MemberBody {
             reason: standing.reason.as_deref().map(Into::into),
             lease_until: rfc3339(standing.lease_until),
             node: shown.map(PublicNodeBody::from),
+            down: shown.map(|node| node.found.down().collect()).unwrap_or_default(),
             numbers: whole.map(|node| node.numbers.iter().map(NumberBody::from).collect()),
             key: registered.identity.as_deref().map(NodeKeyBody::from),
             // A JWS in JSON is text; nothing else got past the signature's check.

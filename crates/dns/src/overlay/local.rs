@@ -60,7 +60,7 @@ pub(super) fn answer(
         return answer_odd(members, suffixes, buffer, len);
     }
     let asked = Asked { question_end: request.question_end, edns: request.edns, is_common: true };
-    if let Some(block) = members.blocked.judge(&request.name, request.kind, suffixes) {
+    if let Some(block) = members.block(&request.name, request.kind, suffixes) {
         let (code, text) = match block {
             Block::NoData(text) => (rcode::NO_ERROR, text),
             Block::NxDomain(text) => (rcode::NX_DOMAIN, text),
@@ -96,7 +96,7 @@ fn answer_odd(members: &Members, suffixes: &Suffixes, buffer: &mut [u8], len: us
         return Step::Answered(short(buffer, question_end, None, rcode::REFUSED, None), Source::Error);
     }
     let is_members = is_in
-        && (members.blocked.judge(&name, kind, suffixes).is_some()
+        && (members.block(&name, kind, suffixes).is_some()
             || !matches!(members.nodes.held_by_nodes(&name, kind, suffixes), Held::Nothing));
     if is_members {
         // Whoever asks about a member must not reach the public DNS by asking oddly.

@@ -74,6 +74,25 @@ impl Members {
     }
 }
 
+impl Members {
+    /// What a block makes of the question, if it concerns somebody who is blocked (DNS-122): NAPTR at the domain, and its
+    /// addresses if it is compromised, everything at `_sips._tcp` below it, NAPTR at the numbers that no other member has by now.
+    pub(super) fn block(&self, name: &QueryName, kind: RrType, suffixes: &Suffixes) -> Option<Block> {
+        if self.blocked.is_empty() {
+            return None;
+        }
+        let wire = name.as_wire();
+        let in_peers = suffixes.peers.as_ref().and_then(|peers| strip(wire, peers.as_wire()));
+        let mut names = [Some(wire), in_peers.as_deref()].into_iter().flatten();
+        names.find_map(|wire| self.blocked.judge_domain(wire, kind)).or_else(|| {
+            let former = self.blocked.nodes.as_ref().filter(|_| kind == RrType::NAPTR)?;
+            let has = |nodes: &Zones| matches!(nodes.held_by_nodes(name, kind, suffixes), Held::Records(_));
+            let is_blocked = has(former) && !has(&self.nodes);
+            is_blocked.then_some(Block::NxDomain("this number's member may not be called"))
+        })
+    }
+}
+
 impl BlockReason {
     const fn text(self) -> &'static str {
         match self {
@@ -99,29 +118,14 @@ impl Blocked {
         self.domains.is_empty() && self.nodes.is_none()
     }
 
-    /// What a block makes of the question, if it concerns somebody who is blocked (DNS-122): NAPTR at the domain, everything at
-    /// `_sips._tcp` below it, NAPTR at the numbers.
-    pub(super) fn judge(&self, name: &QueryName, kind: RrType, suffixes: &Suffixes) -> Option<Block> {
-        if self.is_empty() {
-            return None;
-        }
-        let wire = name.as_wire();
-        let in_peers = suffixes.peers.as_ref().and_then(|peers| strip(wire, peers.as_wire()));
-        [Some(wire), in_peers.as_deref()].into_iter().flatten().find_map(|wire| self.judge_domain(wire, kind)).or_else(
-            || {
-                let nodes = self.nodes.as_ref().filter(|_| kind == RrType::NAPTR)?;
-                let held = nodes.held_by_nodes(name, kind, suffixes);
-                matches!(held, Held::Records(_)).then_some(Block::NxDomain("this number's member may not be called"))
-            },
-        )
-    }
-
     fn judge_domain(&self, wire: &[u8], kind: RrType) -> Option<Block> {
         if let Some(domain) = wire.strip_prefix(SERVICE) {
             return self.domains.get(domain).map(|reason| Block::NxDomain(reason.text()));
         }
-        let reason = self.domains.get(wire).filter(|_| kind == RrType::NAPTR)?;
-        Some(Block::NoData(reason.text()))
+        let reason = self.domains.get(wire)?;
+        // RFC 3263 4.2: without SRV records callers try the domain's own addresses, which may be the compromised host's.
+        let is_address = matches!(kind, RrType::A | RrType::AAAA) && *reason == BlockReason::Compromised;
+        (kind == RrType::NAPTR || is_address).then(|| Block::NoData(reason.text()))
     }
 }
 

@@ -50,6 +50,9 @@ pub(super) struct Configure {
     /// Kamailio: members only, by the peers zone
     #[arg(long)]
     members_only: bool,
+    /// Kamailio: an agent is its name server (docs/guides/agent.md)
+    #[arg(long)]
+    agent: bool,
     /// unbound, BIND: all members for all clients, by the policy zone
     #[arg(long)]
     policy: bool,
@@ -80,6 +83,14 @@ enum Server {
     Bind,
 }
 
+/// Which of a server's ways to find members is wanted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ways {
+    members_only: bool,
+    agent: bool,
+    policy: bool,
+}
+
 /// A text that goes to one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Piece {
@@ -95,7 +106,7 @@ struct Piece {
 impl Configure {
     pub(super) fn run(self) -> Result<(), Failure> {
         let facts = self.facts()?;
-        let pieces = piece::pieces(self.server, self.members_only, self.policy, &facts)?;
+        let pieces = piece::pieces(self.server, self.ways(), &facts)?;
         if let Some(folder) = &self.output {
             fs::create_dir(folder).map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))?;
             for piece in &pieces {
@@ -119,6 +130,10 @@ impl Configure {
             }
         }
         Ok(())
+    }
+
+    const fn ways(&self) -> Ways {
+        Ways { members_only: self.members_only, agent: self.agent, policy: self.policy }
     }
 
     fn facts(&self) -> Result<Facts, Failure> {

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tandem_agent::config::{
-    CheckConfig, Config, DnsConfig, FilesConfig, HttpConfig, KeyTrust, OwnNode, SipConfig, UnsignedPolicy,
+    Config, DnsConfig, FilesConfig, HttpConfig, KeyTrust, OwnNode, RouteConfig, SipConfig, UnsignedPolicy,
 };
 use tandem_agent::{DirectoryUrl, node_key};
+use tandem_dns::Network;
 use tandem_identity::Thumbprint;
 use toml::Spanned;
 
@@ -61,6 +62,7 @@ struct Spec {
     dns: DnsSpec,
     http: HttpSpec,
     sip: SipSpec,
+    route: RouteSpec,
     files: FilesSpec,
     check: CheckSpec,
     log: LogSpec,
@@ -79,6 +81,9 @@ enum OneOrMore {
 struct DnsSpec {
     listen: Option<Vec<Spanned<String>>>,
     forward: Option<Vec<Spanned<String>>>,
+    clients: Option<Vec<Spanned<String>>>,
+    enum_suffixes: Option<Vec<Spanned<String>>>,
+    peers_suffix: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -99,8 +104,21 @@ struct SipSpec {
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
+struct RouteSpec {
+    members_only: Option<bool>,
+    own_domains: Option<Vec<Spanned<String>>>,
+    enum_suffixes: Option<Vec<Spanned<String>>>,
+    private_addresses: Option<bool>,
+    validating: Option<Spanned<bool>>,
+    freeswitch_profile: Option<Spanned<String>>,
+    freeswitch_contexts: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
 struct FilesSpec {
     ca_bundle: Option<PathBuf>,
+    public_authorities: Option<bool>,
     kamailio_addresses: Option<PathBuf>,
     kamailio_dispatchers: Option<PathBuf>,
     freeswitch_acl: Option<PathBuf>,
@@ -114,6 +132,8 @@ struct CheckSpec {
     certificates: Option<bool>,
     timeout_seconds: Option<Spanned<u64>>,
     max_age_seconds: Option<Spanned<u64>>,
+    authorities: Option<PathBuf>,
+    allow_loopback_for_tests: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -205,10 +225,8 @@ impl Spec {
         }
         faults.set(self.grace_seconds, |n| to_count(n, 0, MAX_GRACE), &mut config.grace_seconds);
 
-        if let Some(listen) = addresses(self.dns.listen, faults) {
-            let forward = faults.list(self.dns.forward, |text| parse_server(&text)).unwrap_or_default();
-            config.dns = Some(DnsConfig { listen, forward });
-        }
+        let forward;
+        (config.dns, forward) = self.dns.check(faults);
         let listen = self.http.listen.filter(|listen| !listen.get_ref().is_empty());
         config.http = faults.check(listen, |text| read_loopback(&text)).map(|listen| HttpConfig { listen });
         let SipSpec { udp, tcp, tls, certificate, key } = self.sip;
@@ -223,25 +241,95 @@ impl Spec {
             faults.add(None, "sip.tls needs sip.certificate and sip.key");
         }
         config.sip = Some(sip).filter(|sip| !(sip.udp.is_empty() && sip.tcp.is_empty() && sip.tls.is_empty()));
-        let FilesSpec { ca_bundle, kamailio_addresses, kamailio_dispatchers, freeswitch_acl, nftables, reload } =
-            self.files;
+        config.route = self.route.check(forward, faults);
+        let FilesSpec {
+            ca_bundle,
+            public_authorities,
+            kamailio_addresses,
+            kamailio_dispatchers,
+            freeswitch_acl,
+            nftables,
+            reload,
+        } = self.files;
         config.files = FilesConfig {
             ca_bundle: path(ca_bundle),
+            public_authorities: public_authorities.unwrap_or(config.files.public_authorities),
             kamailio_addresses: path(kamailio_addresses),
             kamailio_dispatchers: path(kamailio_dispatchers),
             freeswitch_acl: path(freeswitch_acl),
             nftables: path(nftables),
             reload: reload.unwrap_or_default(),
         };
-        let CheckConfig { certificates, timeout_seconds, max_age_seconds } = &mut config.check;
-        *certificates = self.check.certificates.unwrap_or(*certificates);
-        faults.set(self.check.timeout_seconds, |n| to_count(n, 1, MAX_CHECK_TIME), timeout_seconds);
-        faults.set(self.check.max_age_seconds, |n| to_count(n, 60, MAX_CHECK_AGE), max_age_seconds);
+        let check = &mut config.check;
+        check.certificates = self.check.certificates.unwrap_or(check.certificates);
+        faults.set(self.check.timeout_seconds, |n| to_count(n, 1, MAX_CHECK_TIME), &mut check.timeout_seconds);
+        faults.set(self.check.max_age_seconds, |n| to_count(n, 60, MAX_CHECK_AGE), &mut check.max_age_seconds);
+        check.authorities = path(self.check.authorities);
+        check.allow_loopback_for_tests = self.check.allow_loopback_for_tests.unwrap_or(false);
 
         let mut log = LogConfig { format: LogFormat::Text, level: "info".into(), queries: 0 };
         faults.set(self.log.format, |text| parse_log_format(&text), &mut log.format);
         faults.set(self.log.level, |text| parse_log_level(&text), &mut log.level);
         AgentConfig { agent: config, log }
+    }
+}
+
+impl DnsSpec {
+    /// `None`: off; and the name servers, which routes ask too. What is written is checked either way.
+    fn check(self, faults: &mut Faults) -> (Option<DnsConfig>, Vec<SocketAddr>) {
+        let clients = faults.list(self.clients, |text| parse_network(&text)).unwrap_or_default();
+        let forward = faults.list(self.forward, |text| parse_server(&text)).unwrap_or_default();
+        let enum_suffixes = faults.list(self.enum_suffixes, |text| parse_name(&text)).unwrap_or_default();
+        let peers = self.peers_suffix.filter(|name| !name.get_ref().is_empty());
+        let peers_suffix = faults.check(peers, |text| parse_name(&text));
+        let listen = faults.list(self.listen, |text| read_dns_address(&text, clients.is_empty())).unwrap_or_default();
+        let servers = forward.clone();
+        let dns = DnsConfig { listen, forward, clients, enum_suffixes, peers_suffix };
+        (Some(dns).filter(|dns| !dns.listen.is_empty()), servers)
+    }
+}
+
+/// Where this host's programs ask: an address of its own, and only a loopback one unless others may ask.
+fn read_dns_address(text: &str, is_for_this_host: bool) -> Result<SocketAddr, String> {
+    let address = parse_address(text)?;
+    if address.ip().is_unspecified() {
+        return Err(format!("`{text}` stands for all addresses: name the one that is asked, such as 127.0.0.1:53"));
+    }
+    if is_for_this_host && !address.ip().is_loopback() {
+        return Err(format!("nobody may ask at `{text}`: write a loopback address, or name who may in dns.clients"));
+    }
+    Ok(address)
+}
+
+fn parse_network(text: &str) -> Result<Network, String> {
+    Network::parse(text).ok_or_else(|| format!("`{text}` is no network: write 192.0.2.0/24 or 192.0.2.1"))
+}
+
+impl RouteSpec {
+    fn check(self, forward: Vec<SocketAddr>, faults: &mut Faults) -> RouteConfig {
+        let mut route = RouteConfig::default();
+        route.members_only = self.members_only.unwrap_or(route.members_only);
+        route.own_domains = faults.list(self.own_domains, |text| parse_name(&text)).unwrap_or_default();
+        route.enum_suffixes = faults.list(self.enum_suffixes, |text| parse_name(&text)).unwrap_or_default();
+        route.private_addresses = self.private_addresses.unwrap_or(route.private_addresses);
+        let is_validating = |wanted: bool| match wanted {
+            true if forward.is_empty() || !forward.iter().all(|server| server.ip().is_loopback()) => {
+                Err("`validating` needs dns.forward with name servers on loopback alone".to_owned())
+            }
+            wanted => Ok(wanted),
+        };
+        faults.set(self.validating, is_validating, &mut route.validating);
+        route.name_servers = forward;
+        faults.set(self.freeswitch_profile, read_profile, &mut route.freeswitch_profile);
+        route.freeswitch_contexts = self.freeswitch_contexts.unwrap_or(route.freeswitch_contexts);
+        route
+    }
+}
+
+fn read_profile(text: String) -> Result<String, String> {
+    match tandem_agent::route::is_profile(&text) {
+        true => Ok(text),
+        false => Err(format!("`{text}` is no name of a profile: letters, digits, `-`, `_` and `.`")),
     }
 }
 
@@ -319,8 +407,10 @@ mod tests {
             "directory = [\"https://a.example\", \"https://b.example\"]\ndomain = \"Ostel.me\"\n\
              token_file = \"node.token\"\ndocument = \"node.json\"\nstate_dir = \"/var/lib/tandem-agent\"\n\
              trust = \"pinned\"\nunsigned = \"refuse\"\ngrace_seconds = 60\n[pins]\n\"d.example\" = \"{key}\"\n\
-             [dns]\nlisten = [\"127.0.0.1:5353\"]\nforward = [\"9.9.9.9\"]\n[http]\nlisten = \"127.0.0.1:5381\"\n\
+             [dns]\nlisten = [\"127.0.0.1:5353\"]\nforward = [\"9.9.9.9\"]\nclients = [\"192.0.2.0/24\"]\n\
+             enum_suffixes = [\"e164.example\"]\npeers_suffix = \"peers.example\"\n[http]\nlisten = \"127.0.0.1:5381\"\n\
              [sip]\nudp = [\"127.0.0.1:5070\"]\n[files]\nca_bundle = \"/run/ca.pem\"\nreload = [\"kamcmd\", \"tls.reload\"]\n\
+             [route]\nmembers_only = true\nenum_suffixes = [\"e164.ostn.test\"]\nfreeswitch_profile = \"internal\"\n\
              [check]\ncertificates = true\n[log]\nlevel = \"debug\"\n"
         ))
         .unwrap();
@@ -329,7 +419,15 @@ mod tests {
         assert_eq!((node.domain.to_string().as_str(), agent.directories.len()), ("ostel.me", 2));
         assert_eq!(node.key_file.as_deref(), Some(Path::new("/etc/tandem/node.key")), "beside the token");
         assert_eq!(node.document.as_deref(), Some(Path::new("/etc/tandem/node.json")));
-        assert_eq!(agent.dns.unwrap().forward, ["9.9.9.9:53".parse().unwrap()]);
+        let dns = agent.dns.unwrap();
+        assert_eq!((dns.forward, dns.clients.len()), (vec!["9.9.9.9:53".parse().unwrap()], 1));
+        assert_eq!((dns.enum_suffixes.len(), dns.peers_suffix.unwrap().to_string()), (1, "peers.example".into()));
+        let route = agent.route;
+        assert_eq!((route.members_only, route.enum_suffixes.len(), route.name_servers.len()), (true, 1, 1));
+        assert_eq!(
+            (route.freeswitch_profile.as_str(), &*route.freeswitch_contexts),
+            ("internal", &["default".into()][..])
+        );
         assert_eq!((agent.trust.pins.len(), agent.trust.keys), (1, KeyTrust::Pinned));
         assert!(agent.files.is_on() && agent.check.certificates && agent.sip.is_some());
         assert_eq!(config.log.level, "debug");
@@ -339,12 +437,23 @@ mod tests {
     fn every_problem_is_told_with_its_line() {
         let problems = load(
             "directory = \"http://dir.example\"\ndocument = \"x\"\nno_such_key = 1\ntrust = \"blind\"\nunsigned = \"x\"\n\
-             [pins]\n\"d\" = \"short\"\n[http]\nlisten = \"0.0.0.0:5381\"\n[dns]\nlisten = [\"x\"]\n[check]\ntimeout_seconds = 0\n",
+             [pins]\n\"d\" = \"short\"\n[http]\nlisten = \"0.0.0.0:5381\"\n[dns]\nlisten = [\"x\"]\n[check]\ntimeout_seconds = 0\n\
+             [route]\nvalidating = true\nfreeswitch_profile = \"a/b\"\n",
         )
         .unwrap_err();
         let lines: Vec<&str> = problems.iter().map(|p| p.split(':').nth(1).unwrap()).collect();
-        assert_eq!(lines, ["1", "2", "3", "4", "5", "7", "9", "11", "13"], "{problems:#?}");
+        assert_eq!(lines, ["1", "2", "3", "4", "5", "7", "9", "11", "13", "15", "16"], "{problems:#?}");
         assert!(problems[0].contains("loopback"), "{}", problems[0]);
+        let dns = |lines: &str| load(&format!("directory = \"https://dir.example\"\n[dns]\n{lines}")).unwrap_err();
+        for (lines, expected) in [
+            ("listen = [\"0.0.0.0:53\"]", "stands for all addresses"),
+            ("listen = [\"192.0.2.1:53\"]", "nobody may ask"),
+            ("clients = [\"192.0.2.1/24\"]", "is no network"),
+            ("peers_suffix = \"a..b\"", "is not a host name"),
+        ] {
+            let problems = dns(lines);
+            assert!(problems.len() == 1 && problems[0].contains(expected), "{lines}: {problems:?}");
+        }
         assert!(load("").unwrap_err()[0].contains("`directory` is missing"));
     }
 }

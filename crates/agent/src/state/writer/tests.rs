@@ -1,4 +1,4 @@
-use tandem_model::{DomainName, Node, NodeParts, Target};
+use tandem_model::{DomainName, Found, Node, NodeParts, NumberClaim, Target};
 
 use super::super::reader::{StateError, load};
 use super::*;
@@ -23,10 +23,19 @@ fn member(at: usize, lease_until: u64) -> Member {
         weight: 0,
         addresses: vec!["192.0.2.1".parse().unwrap()],
     };
-    let node = Node::new(NodeParts::new(domain.clone(), vec![target])).unwrap();
+    let mut node = Node::new(NodeParts::new(domain.clone(), vec![target])).unwrap();
+    node.found = Found::new((at == 1).then_some(0), Vec::new());
     let key = at.is_multiple_of(2).then(|| Box::new(key(at as u64)));
     let reason = at.is_multiple_of(3).then(|| "because".into());
-    Member { domain, state: MemberState::Active, reason, lease_until, node: Some(Box::new(node)), key }
+    Member {
+        domain,
+        state: MemberState::Active,
+        reason,
+        lease_until,
+        node: Some(Box::new(node)),
+        withheld: Box::default(),
+        key,
+    }
 }
 
 fn place(id: u64) -> Record {
@@ -51,7 +60,11 @@ fn shown(loaded: &Loaded) -> (usize, Option<u64>, usize, usize) {
 fn what_is_written_is_read() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(shown(&load(folder.path()).unwrap()), (0, None, 0, 0));
-    let all: Vec<Member> = (0..10).map(|at| member(at, 1)).collect();
+    let mut all: Vec<Member> = (0..10).map(|at| member(at, 1)).collect();
+    let number =
+        NumberClaim::Number { number: "+15550101".parse().unwrap(), uri: Some("sip:a@m7.test".parse().unwrap()) };
+    let withheld = [number, NumberClaim::Block("+155502".parse().unwrap())].into();
+    all[7] = Member { state: MemberState::Compromised, node: None, withheld, ..all[7].clone() };
     let mut records: Vec<Record> = all.iter().map(Record::from).collect();
     records.push(Record::gone(&name("m4.test"), Some(&key(3)), clock::now()));
     records.push(Record::gone(&name("m5.test"), None, clock::now()));

@@ -141,6 +141,12 @@ async fn who_is_blocked_is_not_forwarded_dns_122() {
             assert_eq!(shown, format!("{rcode}; opt 1232"), "{owner} {kind}");
             assert_eq!(error, Some((15, text.to_owned())), "{owner} {kind}");
         }
+        // RFC 3263 4.2: the domain's own addresses are the last way to a host that is in foreign hands.
+        let (shown, error) = ask("member.test", "AAAA").await;
+        match reason {
+            BlockReason::Compromised => assert_eq!((&*shown, error.unwrap().0), ("NOERROR ra; opt 1232", 15)),
+            _ => assert_eq!(error, None, "{shown}"),
+        }
     }
     for owner in ["1.5.5.5.1.e164.arpa", "3.9.1.5.5.5.1.e164.dir.test"] {
         let (shown, error) = ask(owner, "NAPTR").await;
@@ -159,6 +165,10 @@ async fn who_is_blocked_is_not_forwarded_dns_122() {
     }
     // A block wins over a document: whoever forgets to take that out is still safe.
     live.publish(Members { blocked: live.load().blocked.clone(), ..members() });
+    assert_eq!(ask("_sips._tcp.member.test", "SRV").await.0, "NXDOMAIN ra; opt 1232");
+    // Its numbers may be somebody else's by now.
+    live.publish(Members { nodes: with_nodes(&[node("heir.test", "+15551")]), blocked: live.load().blocked.clone() });
+    assert!(ask("1.5.5.5.1.e164.arpa", "NAPTR").await.0.contains("NAPTR×1"));
     assert_eq!(ask("_sips._tcp.member.test", "SRV").await.0, "NXDOMAIN ra; opt 1232");
     live.publish(members());
     assert!(ask("_sips._tcp.member.test", "SRV").await.0.contains("SRV×3"), "the next answer already");

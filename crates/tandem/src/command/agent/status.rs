@@ -111,6 +111,12 @@ fn tell(status: &Value) -> io::Result<()> {
             line("fault", format!("{name}: {}", text(fault)))?;
         }
     }
+    if let Some(check) = status.get("check") {
+        line("targets", format!("{} good, {} bad", check["good"], check["bad"]))?;
+        for (domain, why) in check["at_fault"].as_object().into_iter().flatten() {
+            line("bad", format!("{domain}: {}", text(why)))?;
+        }
+    }
     for (domain, why) in replica["refused"].as_object().into_iter().flatten() {
         line("refused", format!("{domain}: {}", text(why)))?;
     }

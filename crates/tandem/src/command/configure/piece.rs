@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::super::Failure;
 use super::facts::Facts;
-use super::snippet::{ASTERISK, BIND, FREESWITCH, KAMAILIO, OPENSIPS, UNBOUND, fill, snippet};
-use super::{Piece, Server};
+use super::snippet::{AGENT, ASTERISK, BIND, FREESWITCH, KAMAILIO, OPENSIPS, UNBOUND, fill, snippet};
+use super::{Piece, Server, Ways};
 
 /// The public tree of telephone numbers (RFC 6116 3.2).
 const PUBLIC_NUMBERS: &str = "e164.arpa";
@@ -15,19 +15,23 @@ const SEMICOLON: (&str, &str) = (";", "");
 const XML: (&str, &str) = ("<!--", " -->");
 
 /// All of a server's configuration, in the order in which it is put in place.
-pub(super) fn pieces(server: Server, members_only: bool, policy: bool, facts: &Facts) -> Result<Vec<Piece>, Failure> {
+pub(super) fn pieces(server: Server, ways: Ways, facts: &Facts) -> Result<Vec<Piece>, Failure> {
+    let Ways { members_only, agent, policy } = ways;
     let values = Values::new(facts);
     let piece = |file, place, comment, text: String| Piece { file, place, comment, text };
     let take = |guide, name, file, place, comment| piece(file, place, comment, values.fill(snippet(guide, name)));
     if members_only && server != Server::Kamailio {
         return Err("--members-only is for Kamailio".into());
     }
+    if agent && server != Server::Kamailio {
+        return Err("--agent is for Kamailio; for others see the agent's guide".into());
+    }
     if policy && !matches!(server, Server::Unbound | Server::Bind) {
         return Err("--policy is for unbound and BIND".into());
     }
     Ok(match server {
         Server::Kamailio => {
-            vec![
+            let mut pieces = vec![
                 take(KAMAILIO, "tls.cfg", "tls.cfg", "/etc/kamailio/tls.cfg", HASH),
                 take(
                     KAMAILIO,
@@ -45,7 +49,12 @@ pub(super) fn pieces(server: Server, members_only: bool, policy: bool, facts: &F
                     HASH,
                 ),
                 piece("routes.cfg", "kamailio.cfg, at the end", HASH, kamailio_routes(facts, &values, members_only)?),
-            ]
+            ];
+            if agent {
+                let place = "kamailio.cfg, below the settings above: the agent is its name server";
+                pieces.insert(2, take(AGENT, "kamailio", "agent.cfg", place, HASH));
+            }
+            pieces
         }
         Server::Freeswitch => vec![
             take(

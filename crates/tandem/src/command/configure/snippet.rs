@@ -2,6 +2,7 @@
 
 /// The guides that have snippets.
 pub(super) const KAMAILIO: &str = include_str!("../../../../../docs/guides/kamailio.md");
+pub(super) const AGENT: &str = include_str!("../../../../../docs/guides/agent.md");
 pub(super) const FREESWITCH: &str = include_str!("../../../../../docs/guides/freeswitch.md");
 pub(super) const ASTERISK: &str = include_str!("../../../../../docs/guides/asterisk.md");
 pub(super) const OPENSIPS: &str = include_str!("../../../../../docs/guides/opensips.md");
