@@ -205,6 +205,9 @@ mod tests {
         assert_eq!(text, expected);
         // Our own parser frames it too.
         let (message, used) = Message::take(text.as_bytes()).unwrap().unwrap();
-        assert_eq!((message.start, used), (Start::Request { method: "OPTIONS".into() }, text.len()));
+        assert_eq!(
+            (message.start, used),
+            (Start::Request { method: "OPTIONS".into(), uri: "sip:a.test".into() }, text.len())
+        );
     }
 }

@@ -1,6 +1,7 @@
-//! The framing of SIP messages in a stream, strict and bounded (RFC 3261 7, 18.3).
+//! The framing of SIP messages in a stream and in a datagram, strict and bounded (RFC 3261 7, 18.3).
 //!
-//! What cannot be framed without a guess is refused: two parties that guess differently see different messages.
+//! What cannot be framed without a guess is refused: two parties that guess differently see different messages. A server
+//! may still want to tell the sender so: [`Message::head`] reads as much as an answer needs.
 
 /// Most octets of a message, body included.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -34,7 +35,11 @@ pub enum Start {
     Request {
         /// OPTIONS, NOTIFY, …
         method: Box<str>,
+        /// The Request-URI as written: not empty, no space in it.
+        uri: Box<str>,
     },
+    /// Neither, as written; given by [`Message::head`] alone.
+    Unreadable(Box<str>),
 }
 
 impl Message {
@@ -47,24 +52,41 @@ impl Message {
     ///
     /// [`Malformed`]: the stream cannot be read any further; close it.
     pub fn take(octets: &[u8]) -> Result<Option<(Self, usize)>, Malformed> {
-        let blank = octets.iter().take_while(|octet| matches!(octet, b'\r' | b'\n')).count();
-        if blank > MAX_BLANK {
-            return Err(Malformed::Start);
-        }
+        let Some((blank, head, body_at)) = split(octets)? else { return Ok(None) };
         let text = &octets[blank..];
-        let Some(head_len) = find(text, b"\r\n\r\n") else {
-            return if text.len() < MAX_MESSAGE { Ok(None) } else { Err(Malformed::TooLong) };
-        };
-        if head_len > MAX_MESSAGE {
-            return Err(Malformed::TooLong);
-        }
-        let head = std::str::from_utf8(&text[..head_len]).map_err(|_| Malformed::NotUtf8)?;
-        let (start, headers) = read_head(head)?;
-        let body_at = head_len + 4;
-        let body_len = content_length(&headers)?;
+        let (start, headers) = read_head(head, read_start)?;
+        let body_len = content_length(&headers)?.ok_or(Malformed::Length)?;
         let end = body_at.checked_add(body_len).filter(|&end| end <= MAX_MESSAGE).ok_or(Malformed::TooLong)?;
         let Some(body) = text.get(body_at..end) else { return Ok(None) };
         Ok(Some((Self { start, headers, body: body.to_vec() }, blank + end)))
+    }
+
+    /// Reads the message that `octets`, one datagram, hold. Without a Content-Length the body is all of the rest; what is
+    /// behind the body counts as not there (RFC 3261 18.3).
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`]: drop it, or answer to what [`head`](Self::head) can read.
+    pub fn datagram(octets: &[u8]) -> Result<Self, Malformed> {
+        let (blank, head, body_at) = split(octets)?.ok_or(Malformed::Header)?;
+        let (start, headers) = read_head(head, read_start)?;
+        let rest = &octets[blank + body_at..];
+        let body_len = content_length(&headers)?.unwrap_or(rest.len());
+        // RFC 3261 18.3: a datagram that ends before its body does is an error.
+        let body = rest.get(..body_len).ok_or(Malformed::Length)?;
+        Ok(Self { start, headers, body: body.to_vec() })
+    }
+
+    /// The head alone of a message that the other two refuse: any first line, any Content-Length; the body is left empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`]: nobody can be answered.
+    pub fn head(octets: &[u8]) -> Result<Self, Malformed> {
+        let (_, head, _) = split(octets)?.ok_or(Malformed::Header)?;
+        let (start, headers) =
+            read_head(head, |line| Ok(read_start(line).unwrap_or_else(|_| Start::Unreadable(line.into()))))?;
+        Ok(Self { start, headers, body: Vec::new() })
     }
 
     /// The value of the first field with this name, in lower case and long form.
@@ -74,13 +96,34 @@ impl Message {
     }
 }
 
+/// Line ends in front, the head without its last line end, and where behind those line ends the body begins; `None` if the
+/// head is not all there.
+fn split(octets: &[u8]) -> Result<Option<(usize, &str, usize)>, Malformed> {
+    let blank = octets.iter().take_while(|octet| matches!(octet, b'\r' | b'\n')).count();
+    if blank > MAX_BLANK {
+        return Err(Malformed::Start);
+    }
+    let text = &octets[blank..];
+    let Some(head_len) = find(text, b"\r\n\r\n") else {
+        return if text.len() < MAX_MESSAGE { Ok(None) } else { Err(Malformed::TooLong) };
+    };
+    if head_len > MAX_MESSAGE {
+        return Err(Malformed::TooLong);
+    }
+    let head = std::str::from_utf8(&text[..head_len]).map_err(|_| Malformed::NotUtf8)?;
+    Ok(Some((blank, head, head_len + 4)))
+}
+
 fn find(text: &[u8], what: &[u8]) -> Option<usize> {
     text.windows(what.len()).take(MAX_MESSAGE + 1).position(|window| window == what)
 }
 
 type Headers = Vec<(Box<str>, Box<str>)>;
 
-fn read_head(head: &str) -> Result<(Start, Headers), Malformed> {
+fn read_head(
+    head: &str,
+    read_start: impl FnOnce(&str) -> Result<Start, Malformed>,
+) -> Result<(Start, Headers), Malformed> {
     // Lines end in CRLF (RFC 3261 7); either character alone is read differently by different parsers.
     let is_control = |line: &str| line.bytes().any(|octet| octet < b' ' && octet != b'\t' || octet == 0x7f);
     let mut lines = head.split("\r\n");
@@ -120,7 +163,7 @@ fn read_start(line: &str) -> Result<Start, Malformed> {
         let mut words = line.split(' ');
         return match (words.next(), words.next(), words.next(), words.next()) {
             (Some(method), Some(uri), Some("SIP/2.0"), None) if is_token(method) && !uri.is_empty() => {
-                Ok(Start::Request { method: method.into() })
+                Ok(Start::Request { method: method.into(), uri: uri.into() })
             }
             _ => Err(Malformed::Start),
         };
@@ -158,15 +201,18 @@ fn long_form(name: &str) -> Box<str> {
     }
 }
 
-/// RFC 3261 18.3 and 20.14: over a stream there is exactly one.
-fn content_length(headers: &Headers) -> Result<usize, Malformed> {
+/// RFC 3261 18.3 and 20.14: over a stream there is exactly one, in a datagram at most one.
+fn content_length(headers: &Headers) -> Result<Option<usize>, Malformed> {
     let mut found = headers.iter().filter(|(name, _)| &**name == "content-length").map(|(_, value)| value);
-    let (Some(value), None) = (found.next(), found.next()) else { return Err(Malformed::Length) };
+    let Some(value) = found.next() else { return Ok(None) };
+    if found.next().is_some() {
+        return Err(Malformed::Length);
+    }
     // Not `parse` alone: it takes a sign.
     if value.is_empty() || !value.bytes().all(|octet| octet.is_ascii_digit()) {
         return Err(Malformed::Length);
     }
-    value.parse().map_err(|_| Malformed::TooLong)
+    value.parse().map(Some).map_err(|_| Malformed::TooLong)
 }
 
 /// Why octets are no SIP messages.

@@ -14,6 +14,7 @@ fn code(octets: &[u8]) -> Result<Option<u16>, Malformed> {
         found.map(|(message, _)| match message.start {
             Start::Status { code, .. } => code,
             Start::Request { .. } => 0,
+            Start::Unreadable(_) => 1,
         })
     })
 }
@@ -55,7 +56,10 @@ fn messages_follow_one_another() {
     }
     assert!(rest.is_empty());
     let status = |code, reason: &str| Start::Status { code, reason: reason.into() };
-    assert_eq!(seen, [status(100, "Trying"), Start::Request { method: "OPTIONS".into() }, status(503, "")]);
+    assert_eq!(
+        seen,
+        [status(100, "Trying"), Start::Request { method: "OPTIONS".into(), uri: "sip:us".into() }, status(503, "")]
+    );
     // Cut anywhere, nothing is seen too early and nothing is wrong.
     let first = crlf("SIP/2.0 200 OK\nContent-Length: 3\n\nabc");
     for at in 0..first.len() {
@@ -107,10 +111,30 @@ fn refused() {
     assert_eq!(code(b"SIP/2.0 200 OK\nl: 0\n\n"), Ok(None), "LF alone ends nothing");
 }
 
+#[test]
+fn datagrams() {
+    let body = |text: &str| Message::datagram(&crlf(text)).map(|message| String::from_utf8(message.body).unwrap());
+    for (id, text, expected) in [
+        ("no length: the rest", "INVITE sip:a SIP/2.0\n\nbody", Ok("body")),
+        ("octets behind the body", "INVITE sip:a SIP/2.0\nl: 2\n\nbody", Ok("bo")),
+        ("shorter than it says", "INVITE sip:a SIP/2.0\nl: 5\n\nbody", Err(Malformed::Length)),
+        ("two lengths", "INVITE sip:a SIP/2.0\nl: 4\nl: 4\n\nbody", Err(Malformed::Length)),
+        ("line ends in front", "\n\nINVITE sip:a SIP/2.0\n\n", Ok("")),
+        ("no end", "INVITE sip:a SIP/2.0\nl: 0\n", Err(Malformed::Header)),
+        ("keep-alive", "\n\n", Err(Malformed::Header)),
+    ] {
+        assert_eq!(body(text).as_deref(), expected.as_ref().map(|text| *text), "{id}");
+    }
+    let wrong = crlf("INVITE sip:a b SIP/2.0\nCall-ID: 1\nl: -1\nl: 2\n\n");
+    let head = Message::head(&wrong).unwrap();
+    assert_eq!((head.header("call-id"), &head.start), (Some("1"), &Start::Unreadable("INVITE sip:a b SIP/2.0".into())));
+    assert_eq!(Message::datagram(&wrong), Err(Malformed::Start));
+}
+
 proptest! {
     #[test]
     fn any_octets_do_not_panic(octets in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = Message::take(&octets);
+        let _ = (Message::take(&octets), Message::datagram(&octets), Message::head(&octets));
     }
 
     #[test]
