@@ -34,6 +34,8 @@ pub struct Config {
     pub http: Option<HttpConfig>,
     /// A SIP redirect server.
     pub sip: Option<SipConfig>,
+    /// How routes are found, for HTTP and SIP alike.
+    pub route: RouteConfig,
     /// Files for SIP servers and firewalls.
     pub files: FilesConfig,
     /// Whether targets are looked at before they are given out.
@@ -115,6 +117,42 @@ pub struct SipConfig {
     pub key: Option<PathBuf>,
 }
 
+/// How routes are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteConfig {
+    /// Whether domains that are no members are never called; else DNS is asked for them.
+    pub members_only: bool,
+    /// Name servers for what the copy does not know; empty: those of the system.
+    pub name_servers: Vec<SocketAddr>,
+    /// Domains that the SIP server of this host answers for, besides the node's.
+    pub own_domains: Vec<DomainName>,
+    /// ENUM trees for numbers that no member has, in the order in which they are tried.
+    pub enum_suffixes: Vec<DomainName>,
+    /// Whether DNS may lead to addresses that are not public.
+    pub private_addresses: bool,
+    /// Whether the name servers are all on loopback and validate, so that their word on DNSSEC counts.
+    pub validating: bool,
+    /// The Sofia profile that FreeSWITCH calls members by.
+    pub freeswitch_profile: String,
+    /// The contexts of FreeSWITCH whose calls go to members: those that strangers reach are none of them.
+    pub freeswitch_contexts: Vec<String>,
+}
+
+impl Default for RouteConfig {
+    fn default() -> Self {
+        Self {
+            members_only: false,
+            name_servers: Vec::new(),
+            own_domains: Vec::new(),
+            enum_suffixes: Vec::new(),
+            private_addresses: false,
+            validating: false,
+            freeswitch_profile: "external".into(),
+            freeswitch_contexts: vec!["default".into()],
+        }
+    }
+}
+
 /// Files that are written anew whenever members change; each is off without a path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FilesConfig {
@@ -160,6 +198,7 @@ impl Default for Config {
             dns: None,
             http: None,
             sip: None,
+            route: RouteConfig::default(),
             files: FilesConfig::default(),
             check: CheckConfig { certificates: false, timeout_seconds: 5, max_age_seconds: 3600 },
         }

@@ -2,7 +2,7 @@
 //! directory, and offers what SIP servers understand, made from that copy.
 //!
 //! Reading order: [`config`] (what it is told), [`directory`](crate::Directory) (how the directory is asked), [`judge`]
-//! (whom to believe), [`replica`] (the copy and how it follows), [`snapshot`] (what services see of it), `service` (where
+//! (whom to believe), [`replica`] (the copy and how it follows), [`snapshot`] (what services see of it), [`route`] (where a call goes, by that), `redirect` (the same in SIP), `service` (where
 //! they are started). Start at [`Agent`].
 
 mod clock;
@@ -16,7 +16,9 @@ pub mod map;
 pub mod member;
 pub mod node_key;
 mod own;
+mod redirect;
 pub mod replica;
+pub mod route;
 mod service;
 pub mod signing;
 pub mod snapshot;
@@ -27,6 +29,7 @@ pub use config::Config;
 pub use directory::{Directory, DirectoryError, DirectoryUrl, InvalidUrl};
 pub use map::MemberMap;
 pub use member::{KnownKey, Member, MemberState};
+pub use route::{Route, Routes};
 pub use service::{Agent, Parts, StartError};
 pub use snapshot::Snapshot;
 pub use status::{Board, SOCKET, Status};

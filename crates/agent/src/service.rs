@@ -18,7 +18,9 @@ use crate::files::Files;
 use crate::local;
 use crate::node_key::KeyFileError;
 use crate::own::Own;
+use crate::redirect::{self, Failed};
 use crate::replica::{Replica, Settings};
+use crate::route::{self, Paths, Routes};
 use crate::snapshot::Snapshots;
 use crate::state::{self, StateError, StateWriter};
 use crate::status::{Board, Status};
@@ -85,6 +87,9 @@ pub enum StartError {
     /// The settings switch on what this version does not have.
     #[error("this version has no [{0}] yet: remove it from the settings")]
     Missing(&'static str),
+    /// The name servers for routes cannot be found out.
+    #[error(transparent)]
+    NameServers(#[from] tandem_resolver::SettingsError),
     /// A service cannot listen.
     #[error("{service} cannot listen on {place}")]
     Listen {
@@ -174,17 +179,25 @@ async fn start_services(
     // A service that is added takes its line away.
     let missing = [
         ("dns", config.dns.is_some()),
-        ("sip", config.sip.is_some()),
         ("files.ca_bundle", config.files.ca_bundle.is_some()),
         ("check", config.check.certificates),
     ];
     if let Some((name, _)) = missing.into_iter().find(|(_, is_wanted)| *is_wanted) {
         return Err(StartError::Missing(name));
     }
-    let router = local::router(Arc::clone(&parts.board));
+    let mut router = local::router(Arc::clone(&parts.board));
     let listen = |service, place: String| move |source| StartError::Listen { service, place, source };
     let socket = config.state_dir.join(crate::status::SOCKET).display().to_string();
     local::serve_socket(&config.state_dir, router.clone(), listeners).map_err(listen("status", socket))?;
+    if config.http.is_some() || config.sip.is_some() {
+        let routes = Routes::new(config, parts.snapshots.clone(), Arc::clone(&parts.board))?;
+        listeners.spawn(routes.clone().follow());
+        if let Some(sip) = &config.sip {
+            let started = redirect::start(sip, routes.clone(), &parts.board, listeners).await;
+            started.map_err(|Failed { place, source }| StartError::Listen { service: "sip", place, source })?;
+        }
+        router = router.merge(route::router(Paths { routes, config: Arc::new(config.route.clone()) }));
+    }
     if let Some(http) = &config.http {
         let address = local::serve_tcp(http.listen, router, listeners).await;
         let address = address.map_err(listen("http", http.listen.to_string()))?;

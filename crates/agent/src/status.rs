@@ -133,6 +133,11 @@ impl Board {
         change(self.lock().files.get_or_insert_default());
     }
 
+    /// Whether all members were read once: before that nobody can be called a stranger.
+    pub(crate) fn knows_members(&self) -> bool {
+        self.lock().replica.position.is_some()
+    }
+
     /// Notes where a service listens, as `name address`.
     pub fn listens(&self, name: &str, place: impl std::fmt::Display) {
         self.lock().listening.push(format!("{name} {place}"));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tandem_agent::config::{
-    CheckConfig, Config, DnsConfig, FilesConfig, HttpConfig, KeyTrust, OwnNode, SipConfig, UnsignedPolicy,
+    CheckConfig, Config, DnsConfig, FilesConfig, HttpConfig, KeyTrust, OwnNode, RouteConfig, SipConfig, UnsignedPolicy,
 };
 use tandem_agent::{DirectoryUrl, node_key};
 use tandem_identity::Thumbprint;
@@ -61,6 +61,7 @@ struct Spec {
     dns: DnsSpec,
     http: HttpSpec,
     sip: SipSpec,
+    route: RouteSpec,
     files: FilesSpec,
     check: CheckSpec,
     log: LogSpec,
@@ -95,6 +96,18 @@ struct SipSpec {
     tls: Option<Vec<Spanned<String>>>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+struct RouteSpec {
+    members_only: Option<bool>,
+    own_domains: Option<Vec<Spanned<String>>>,
+    enum_suffixes: Option<Vec<Spanned<String>>>,
+    private_addresses: Option<bool>,
+    validating: Option<Spanned<bool>>,
+    freeswitch_profile: Option<Spanned<String>>,
+    freeswitch_contexts: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -205,10 +218,8 @@ impl Spec {
         }
         faults.set(self.grace_seconds, |n| to_count(n, 0, MAX_GRACE), &mut config.grace_seconds);
 
-        if let Some(listen) = addresses(self.dns.listen, faults) {
-            let forward = faults.list(self.dns.forward, |text| parse_server(&text)).unwrap_or_default();
-            config.dns = Some(DnsConfig { listen, forward });
-        }
+        let forward = faults.list(self.dns.forward, |text| parse_server(&text)).unwrap_or_default();
+        config.dns = addresses(self.dns.listen, faults).map(|listen| DnsConfig { listen, forward: forward.clone() });
         let listen = self.http.listen.filter(|listen| !listen.get_ref().is_empty());
         config.http = faults.check(listen, |text| read_loopback(&text)).map(|listen| HttpConfig { listen });
         let SipSpec { udp, tcp, tls, certificate, key } = self.sip;
@@ -223,6 +234,7 @@ impl Spec {
             faults.add(None, "sip.tls needs sip.certificate and sip.key");
         }
         config.sip = Some(sip).filter(|sip| !(sip.udp.is_empty() && sip.tcp.is_empty() && sip.tls.is_empty()));
+        config.route = self.route.check(forward, faults);
         let FilesSpec { ca_bundle, kamailio_addresses, kamailio_dispatchers, freeswitch_acl, nftables, reload } =
             self.files;
         config.files = FilesConfig {
@@ -242,6 +254,34 @@ impl Spec {
         faults.set(self.log.format, |text| parse_log_format(&text), &mut log.format);
         faults.set(self.log.level, |text| parse_log_level(&text), &mut log.level);
         AgentConfig { agent: config, log }
+    }
+}
+
+impl RouteSpec {
+    fn check(self, forward: Vec<SocketAddr>, faults: &mut Faults) -> RouteConfig {
+        let mut route = RouteConfig::default();
+        route.members_only = self.members_only.unwrap_or(route.members_only);
+        route.own_domains = faults.list(self.own_domains, |text| parse_name(&text)).unwrap_or_default();
+        route.enum_suffixes = faults.list(self.enum_suffixes, |text| parse_name(&text)).unwrap_or_default();
+        route.private_addresses = self.private_addresses.unwrap_or(route.private_addresses);
+        let is_validating = |wanted: bool| match wanted {
+            true if forward.is_empty() || !forward.iter().all(|server| server.ip().is_loopback()) => {
+                Err("`validating` needs dns.forward with name servers on loopback alone".to_owned())
+            }
+            wanted => Ok(wanted),
+        };
+        faults.set(self.validating, is_validating, &mut route.validating);
+        route.name_servers = forward;
+        faults.set(self.freeswitch_profile, read_profile, &mut route.freeswitch_profile);
+        route.freeswitch_contexts = self.freeswitch_contexts.unwrap_or(route.freeswitch_contexts);
+        route
+    }
+}
+
+fn read_profile(text: String) -> Result<String, String> {
+    match tandem_agent::route::is_profile(&text) {
+        true => Ok(text),
+        false => Err(format!("`{text}` is no name of a profile: letters, digits, `-`, `_` and `.`")),
     }
 }
 
@@ -321,6 +361,7 @@ mod tests {
              trust = \"pinned\"\nunsigned = \"refuse\"\ngrace_seconds = 60\n[pins]\n\"d.example\" = \"{key}\"\n\
              [dns]\nlisten = [\"127.0.0.1:5353\"]\nforward = [\"9.9.9.9\"]\n[http]\nlisten = \"127.0.0.1:5381\"\n\
              [sip]\nudp = [\"127.0.0.1:5070\"]\n[files]\nca_bundle = \"/run/ca.pem\"\nreload = [\"kamcmd\", \"tls.reload\"]\n\
+             [route]\nmembers_only = true\nenum_suffixes = [\"e164.ostn.test\"]\nfreeswitch_profile = \"internal\"\n\
              [check]\ncertificates = true\n[log]\nlevel = \"debug\"\n"
         ))
         .unwrap();
@@ -330,6 +371,12 @@ mod tests {
         assert_eq!(node.key_file.as_deref(), Some(Path::new("/etc/tandem/node.key")), "beside the token");
         assert_eq!(node.document.as_deref(), Some(Path::new("/etc/tandem/node.json")));
         assert_eq!(agent.dns.unwrap().forward, ["9.9.9.9:53".parse().unwrap()]);
+        let route = agent.route;
+        assert_eq!((route.members_only, route.enum_suffixes.len(), route.name_servers.len()), (true, 1, 1));
+        assert_eq!(
+            (route.freeswitch_profile.as_str(), &*route.freeswitch_contexts),
+            ("internal", &["default".into()][..])
+        );
         assert_eq!((agent.trust.pins.len(), agent.trust.keys), (1, KeyTrust::Pinned));
         assert!(agent.files.is_on() && agent.check.certificates && agent.sip.is_some());
         assert_eq!(config.log.level, "debug");
@@ -339,11 +386,12 @@ mod tests {
     fn every_problem_is_told_with_its_line() {
         let problems = load(
             "directory = \"http://dir.example\"\ndocument = \"x\"\nno_such_key = 1\ntrust = \"blind\"\nunsigned = \"x\"\n\
-             [pins]\n\"d\" = \"short\"\n[http]\nlisten = \"0.0.0.0:5381\"\n[dns]\nlisten = [\"x\"]\n[check]\ntimeout_seconds = 0\n",
+             [pins]\n\"d\" = \"short\"\n[http]\nlisten = \"0.0.0.0:5381\"\n[dns]\nlisten = [\"x\"]\n[check]\ntimeout_seconds = 0\n\
+             [route]\nvalidating = true\nfreeswitch_profile = \"a/b\"\n",
         )
         .unwrap_err();
         let lines: Vec<&str> = problems.iter().map(|p| p.split(':').nth(1).unwrap()).collect();
-        assert_eq!(lines, ["1", "2", "3", "4", "5", "7", "9", "11", "13"], "{problems:#?}");
+        assert_eq!(lines, ["1", "2", "3", "4", "5", "7", "9", "11", "13", "15", "16"], "{problems:#?}");
         assert!(problems[0].contains("loopback"), "{}", problems[0]);
         assert!(load("").unwrap_err()[0].contains("`directory` is missing"));
     }
