@@ -3,6 +3,8 @@
 mod command;
 mod follow;
 mod own;
+mod redirect;
+mod route;
 mod trust;
 
 use std::path::PathBuf;

@@ -4,7 +4,7 @@
 //! Start at `kamailio` (a whole call) or `tools` (what `dig` and its like read).
 //!
 //! Debian 12's packages: baresip-core bind9 bind9-dnsutils bind9-utils iproute2 kamailio kamailio-tls-modules knot
-//! knot-dnsutils ldnsutils nsd unbound util-linux zonemaster-cli. The SIP servers and Zonemaster need root, or a container
+//! knot-dnsutils ldnsutils nsd sip-tester unbound util-linux zonemaster-cli. The SIP servers and Zonemaster need root, or a container
 //! with CAP_SYS_ADMIN (see `network`, `zonemaster`); no test needs a network beyond the loopback interface, a sound card,
 //! or a service that is started already.
 
