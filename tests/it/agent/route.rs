@@ -51,7 +51,7 @@ impl World {
         put(
             &directory,
             "debug.ostn.test",
-            json!({
+            &json!({
                 "targets": [
                     {"host": "s2.debug.ostn.test", "port": 5061, "priority": 20, "addresses": ["203.0.113.8"]},
                     {"host": "sip.debug.ostn.test", "port": 5071, "priority": 10, "addresses": ["203.0.113.7", "2001:db8::7"]},
@@ -61,12 +61,12 @@ impl World {
             }),
         );
         // Its host is not its own: somebody else publishes its addresses.
-        put(&directory, "hosted.ostn.test", json!({"targets": [{"host": "sip.hosts.example", "port": 5099}]}));
+        put(&directory, "hosted.ostn.test", &json!({"targets": [{"host": "sip.hosts.example", "port": 5099}]}));
         publish(&directory, "own.ostn.test", 5061);
         put(
             &elsewhere,
             "stranger.ostn.test",
-            json!({
+            &json!({
                 "targets": [{"host": "sip.stranger.ostn.test", "port": 5081, "addresses": ["203.0.113.99"]}],
                 "numbers": [{"e164": "+15559999", "uri": "sip:desk@stranger.ostn.test"}],
             }),
@@ -106,8 +106,8 @@ fn start(folder: &Path, settings: &str) -> AgentProcess {
     agent
 }
 
-fn put(service: &Service, domain: &str, document: Value) {
-    let answer = service.put_node(domain, &document);
+fn put(service: &Service, domain: &str, document: &Value) {
+    let answer = service.put_node(domain, document);
     assert!(answer.status == 200 || answer.status == 201, "{}", answer.text);
 }
 
@@ -156,7 +156,7 @@ fn routes_over_http() {
         let body = answer.json();
         let found = match body["route"].as_str() {
             Some(route) => format!("{route} {}", body["targets"][0]["address"].as_str().unwrap()),
-            None => body["reason"].as_str().or(body["outcome"].as_str()).unwrap().to_owned(),
+            None => body["reason"].as_str().or_else(|| body["outcome"].as_str()).unwrap().to_owned(),
         };
         assert_eq!((answer.status, found.as_str()), (status, shown), "{query}: {body:#}");
     }
