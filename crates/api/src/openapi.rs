@@ -123,6 +123,7 @@ fn problems(operation: &str) -> Vec<Kind> {
             TooSlow,
             WrongState,
             RequestInProgress,
+            Conflict,
             Stale,
             TooLarge,
             UnsupportedType,
@@ -130,8 +131,8 @@ fn problems(operation: &str) -> Vec<Kind> {
             InvalidRequest,
             PreconditionRequired,
         ],
-        "getNodeProbes" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable],
-        "probeNode" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, WrongState],
+        "getNodeProbes" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, InvalidRequest],
+        "probeNode" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable, WrongState, InvalidRequest],
         "listNodes" | "listMembers" | "backUp" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "listNumbers" | "listNumberClaims" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable],
         "getNumber" => &[Malformed, Unauthenticated, Forbidden, NotFound, NotAcceptable],
@@ -143,9 +144,11 @@ fn problems(operation: &str) -> Vec<Kind> {
             NotFound,
             NotAcceptable,
             TooSlow,
+            RequestInProgress,
             Conflict,
             TooLarge,
             UnsupportedType,
+            KeyReused,
             InvalidRequest,
         ],
         "importNodes" => &[Malformed, Unauthenticated, Forbidden, NotAcceptable, TooSlow, TooLarge, UnsupportedType],
@@ -287,7 +290,7 @@ fn example(operation: &str, status: &str) -> Option<Value> {
     });
     let claim = json!({
         "id": "k7Qd0c2n4xZa", "block": "+155502", "domain": "debug.ostn.test", "created": "2026-01-31T12:00:00Z",
-        "state": "pending"
+        "expires": "2026-03-02T12:00:00Z", "state": "pending"
     });
     Some(match (operation, status) {
         ("putNode", "200") => change("replaced"),

@@ -78,8 +78,8 @@ pub(crate) fn demand(
     Err(Problem::new(
         Kind::DomainNotProved,
         format!(
-            "The owner of {domain} has not named the key {} that signed this, or not lately enough. `tandem prove {domain}` \
-             (POST /v1/proofs) says what to put in its zone.",
+            "The owner of {domain} has not named the key {} that signed this, or not lately enough. `tandem prove {domain} \
+             --node-key FILE`, with that key (POST /v1/proofs), says what to put in its zone.",
             signature.thumbprint
         ),
     ))

@@ -4,6 +4,7 @@
 //! actions on registrations are in `life`.
 
 mod credential;
+mod inner;
 mod life;
 mod look;
 mod number;
@@ -13,26 +14,24 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tandem_model::{DomainName, Node, Record, Serial};
 use tandem_zone::master::StaticZone;
-use tandem_zone::{Conflict, ConflictKind, Live, Part, Settings, Zones};
+use tandem_zone::{Conflict, ConflictKind, Live, Part, Settings};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use self::inner::{Inner, await_answer, writer_ended};
 use crate::admin_token;
-use crate::backend::{Backend, BackendError};
-use crate::conditions::{Clock, Conditions};
+use crate::backend::Backend;
+use crate::conditions::Conditions;
 use crate::error::{BackupError, DeregisterError, DirectoryError, OpenError, ReadError, RegisterError, ReloadError};
 use crate::health::Health;
 use crate::identity::{Claim, Signature};
 use crate::import::{ImportNode, ImportRehearsal, Imported};
 use crate::journal::Keeping;
 use crate::keyring::Keyring;
-use crate::lease::Leases;
-use crate::number::NumberBook;
 use crate::open;
 use crate::proof::Proofs;
 use crate::sqlite::backup::Manifest;
@@ -41,7 +40,6 @@ use crate::state::{NodeIdentity, NodeState, Standing};
 use crate::stats::{Counters, StoreStats};
 use crate::token::{self, Actor};
 use crate::walker;
-use crate::watched::Watched;
 use crate::writer::credential::CredentialCommand;
 use crate::writer::{Command, Writer, conflicts};
 
@@ -484,121 +482,5 @@ impl Directory {
         let _ = self.inner.sender().send(Command::Shutdown).await;
         let mut done = self.inner.done.clone();
         while done.changed().await.is_ok() {}
-    }
-}
-
-/// What all handles share.
-struct Inner {
-    /// `None` only while being dropped.
-    commands: Option<mpsc::Sender<Command>>,
-    backend: Arc<dyn Backend>,
-    keyring: Arc<Keyring>,
-    proofs: Arc<Proofs>,
-    /// Wakes the prover.
-    proof_work: Arc<Notify>,
-    leases: Arc<Leases>,
-    numbers: Arc<NumberBook>,
-    /// Nodes that no zone shows.
-    held: Arc<RwLock<Zones>>,
-    /// Nodes that want to be looked at.
-    watched: Arc<Watched>,
-    /// The last serial that is durable.
-    changes: watch::Receiver<u64>,
-    health: Arc<Health>,
-    counters: Arc<Counters>,
-    clock: Clock,
-    keeping: Arc<Keeping>,
-    closing: AtomicBool,
-    reads: Semaphore,
-    /// Closed when the writer has ended.
-    done: watch::Receiver<()>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Inner {
-    const fn sender(&self) -> &mpsc::Sender<Command> {
-        self.commands.as_ref().expect("taken only in drop")
-    }
-
-    fn send<T, E: From<DirectoryError>>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Command,
-    ) -> Result<oneshot::Receiver<Result<T, E>>, E> {
-        if self.closing.load(Ordering::Relaxed) {
-            return Err(DirectoryError::ShuttingDown.into());
-        }
-        let (answer, answered) = oneshot::channel();
-        match self.sender().try_send(command(answer)) {
-            Ok(()) => Ok(answered),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(DirectoryError::Busy.into()),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(DirectoryError::ShuttingDown.into()),
-        }
-    }
-
-    async fn ask<T, E: From<DirectoryError>>(
-        &self,
-        limit: Duration,
-        command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Command,
-    ) -> Result<T, E> {
-        await_answer(limit, self.send(command)?).await
-    }
-
-    /// [`ask`](Self::ask) for those who may block, inside or outside a runtime.
-    fn ask_blocking<T: Send, E: From<DirectoryError> + Send>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Command,
-    ) -> Result<T, E> {
-        let answered = self.send(command)?;
-        // A runtime's own threads refuse to block on a channel; a plain one may.
-        let received = std::thread::scope(|scope| scope.spawn(|| answered.blocking_recv()).join());
-        match received {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) | Err(_) => Err(writer_ended().into()),
-        }
-    }
-
-    async fn read<T: Send + 'static>(
-        &self,
-        ask: impl FnOnce(&dyn Backend) -> Result<T, BackendError> + Send + 'static,
-    ) -> Result<T, ReadError> {
-        let turn = timeout(READ_WAIT, self.reads.acquire()).await;
-        let _permit =
-            turn.map_err(|_| ReadError("too many reads are waiting".into()))?.map_err(|e| ReadError(e.into()))?;
-        let backend = Arc::clone(&self.backend);
-        let answer = tokio::task::spawn_blocking(move || ask(&*backend)).await;
-        Ok(answer.map_err(|error| ReadError(Box::new(error)))??)
-    }
-}
-
-/// Waits for the writer's answer, at most `limit`.
-async fn await_answer<T, E: From<DirectoryError>>(
-    limit: Duration,
-    answered: oneshot::Receiver<Result<T, E>>,
-) -> Result<T, E> {
-    match timeout(limit, answered).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(writer_ended().into()),
-        Err(_) => Err(DirectoryError::Timeout.into()),
-    }
-}
-
-fn writer_ended() -> DirectoryError {
-    DirectoryError::Storage("the writer ended before it answered".into())
-}
-
-impl std::fmt::Debug for Inner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inner").field("backend", &self.backend).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Inner {
-    /// Ends the writer. What waits in the queue has no caller left, so only a commit in progress is waited for.
-    fn drop(&mut self) {
-        self.commands = None;
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the writer thread panicked");
-        }
     }
 }

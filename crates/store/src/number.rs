@@ -19,6 +19,8 @@ pub const MAX_DELEGATIONS: usize = 100_000;
 pub const MAX_CLAIMS: usize = 10_000;
 /// Most claims of one domain that wait at a time.
 pub const MAX_CLAIMS_EACH: usize = 100;
+/// Seconds that a claim waits for an admin; then it is forgotten, and whoever still wants the number asks again.
+pub const CLAIM_LIFE: u64 = 30 * 86_400;
 /// Longest reason of a refusal, in octets.
 pub const MAX_CLAIM_REASON: usize = 200;
 
@@ -60,6 +62,14 @@ pub struct PendingClaim {
     pub created: u64,
     /// The id of the token that asked.
     pub by: String,
+}
+
+impl PendingClaim {
+    /// Until when it waits, in seconds since 1970.
+    #[must_use]
+    pub const fn expires(&self) -> u64 {
+        self.created.saturating_add(CLAIM_LIFE)
+    }
 }
 
 /// A number or block that somebody has.
@@ -108,6 +118,9 @@ pub enum NumberError {
     /// Only a part of a block that the caller's domains hold can be delegated by them.
     #[error("only a part of a block that one's own domain holds can be delegated")]
     NotHolder,
+    /// The same request was answered meanwhile: the answer kept for it is the one to give.
+    #[error("the same request was made before")]
+    Repeated,
     /// What was delegated on must be revoked first.
     #[error("{0} was delegated on from it: revoke that first")]
     InUse(NumberRange),
@@ -169,8 +182,9 @@ impl NumberBook {
         self.read().delegations.get(range).cloned()
     }
 
-    pub(crate) fn find_claim(&self, id: &str) -> Option<PendingClaim> {
-        self.read().claims.get(id).cloned()
+    /// The claim of this id, if it waits at `now`.
+    pub(crate) fn find_claim(&self, id: &str, now: u64) -> Option<PendingClaim> {
+        self.read().claims.get(id).filter(|claim| now < claim.expires()).cloned()
     }
 
     pub(crate) fn delegation_count(&self) -> usize {
@@ -186,9 +200,12 @@ impl NumberBook {
         inside.find(|(range, delegation)| outer.is_around(range) && given(delegation)).map(|(range, _)| *range)
     }
 
-    /// Waiting claims, oldest first.
-    pub(crate) fn claims(&self) -> Vec<PendingClaim> {
-        let mut claims: Vec<_> = self.read().claims.values().cloned().collect();
+    /// Claims that wait at `now`, or those that have waited too long; oldest first.
+    pub(crate) fn claims(&self, now: u64, waiting: bool) -> Vec<PendingClaim> {
+        let table = self.read();
+        let mut claims: Vec<_> =
+            table.claims.values().filter(|claim| (now < claim.expires()) == waiting).cloned().collect();
+        drop(table);
         claims.sort_by(|one, other| (one.created, &one.id).cmp(&(other.created, &other.id)));
         claims
     }

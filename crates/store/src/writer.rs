@@ -10,6 +10,7 @@ mod life;
 pub(crate) mod note;
 pub(crate) mod number;
 pub(crate) mod proof;
+mod register;
 mod reply;
 
 use std::collections::HashMap;
@@ -30,10 +31,10 @@ use self::proof::ProofCommand;
 use self::reply::{Reply, chain, reply, storage};
 use crate::backend::{Act, Backend, BackendError, Batch, Step, StoredAnswer, ZoneState};
 use crate::conditions::Clock;
-use crate::directory::{Effect, Precondition, Receipt, Registered, ReloadReport};
+use crate::directory::{Precondition, Receipt, Registered, ReloadReport};
 use crate::error::{ActError, DeregisterError, DirectoryError, RegisterError, ReloadError, RenewError, ResetKeyError};
 use crate::health::Health;
-use crate::identity::{Claim, Signature};
+use crate::identity::Signature;
 use crate::import::{ImportNode, Imported};
 use crate::journal::Keeping;
 use crate::keep::Keep;
@@ -42,7 +43,7 @@ use crate::lease::{Due, Lease, Leases};
 use crate::number::NumberBook;
 use crate::proof::Proofs;
 use crate::serial;
-use crate::state::{Action, NodeState, Standing};
+use crate::state::{Action, NodeState};
 use crate::stats::Counters;
 use crate::token::Actor;
 use crate::watched::Watched;
@@ -356,83 +357,6 @@ impl<B: Backend + ?Sized> Writer<B> {
         }
     }
 
-    fn register(&self, staged: &mut Staged, request: RegisterRequest) -> Result<Receipt, RegisterError> {
-        let RegisterRequest { mut node, signature, start, must, by } = request;
-        let there = self.current(staged, node.domain())?;
-        // Of a tombstone nothing is left but the name.
-        let current = there.as_ref().filter(|there| there.standing.state != NodeState::Tombstone);
-        node.found = current.map(|current| node.inherits(&current.node)).unwrap_or_default();
-        let revision = current.map(|current| current.revision);
-        if !must.holds(revision) {
-            return Err(RegisterError::Stale(revision));
-        }
-        // The name remembers its key, whatever became of the registration.
-        let held = there.as_ref().and_then(|there| there.identity.as_deref());
-        let claim = Claim { signature: signature.as_ref(), by_admin: by.is_admin(), now: staged.time };
-        let identity = claim.follow(held)?;
-        let is_same_key = identity.as_ref() == held;
-        let lease = self.leases.times.lease_of(&node);
-        let until = staged.time + u64::from(lease);
-        let standing = match current {
-            // What was put somewhere by hand, or waits, stays there too.
-            Some(current) if !current.lost_its_lease() => Standing { lease_until: until, ..current.standing.clone() },
-            Some(_) => Standing::begin(NodeState::Active, staged.time, until),
-            // Whoever had an approved node here, and withdrew it, is not known to be the one who asks now.
-            None => Standing::begin(start, staged.time, until),
-        };
-        let is_same = |c: &&Registered| c.node == node && c.standing.state == standing.state && is_same_key;
-        if let Some(current) = current.filter(is_same) {
-            // API-35: the same again has no second effect but on the lease.
-            staged.leases.push(LeaseChange::Renew(node.domain().clone()));
-            let serial = serial::soa_serial(current.revision);
-            let registered = Registered { standing, ..current.clone() };
-            return Ok(Receipt { effect: Effect::Unchanged, serial, registered });
-        }
-        let (effect, created) = current.map_or((Effect::Created, staged.time), |c| (Effect::Replaced, c.created));
-        let conflicts = self.objections(staged, &node, current, &by);
-        if !conflicts.is_empty() {
-            return Err(RegisterError::Conflicts(conflicts));
-        }
-        let identity = identity.map(Box::new);
-        let registered =
-            Registered { node, revision: staged.serial + 1, created, updated: staged.time, standing, identity };
-        let act = Act::Register {
-            before: current.map(|current| current.node.clone()),
-            old: there.as_ref().map(|there| there.standing.state),
-            now: registered.clone(),
-            document: None,
-        };
-        staged.take(there.as_ref(), Some(&registered), act, Some(by.token_id), lease);
-        Ok(Receipt { effect, serial: serial::soa_serial(registered.revision), registered })
-    }
-
-    fn deregister(
-        &self,
-        staged: &mut Staged,
-        domain: &DomainName,
-        must: &Precondition,
-        by: &Actor,
-    ) -> Result<Receipt, DeregisterError> {
-        // API-17, API-T10: that nothing is there wins over the precondition. A tombstone is the admins' business.
-        let is_for = |there: &Registered| by.is_admin() || there.standing.state != NodeState::Tombstone;
-        let current = self.current(staged, domain)?.filter(is_for).ok_or(DeregisterError::NotFound)?;
-        if !must.holds(Some(current.revision)) {
-            return Err(DeregisterError::Stale(Some(current.revision)));
-        }
-        let standing = &current.standing;
-        if standing.by_admin && standing.state.is_held() && !by.is_admin() {
-            // Otherwise it would be registered anew, and so restored.
-            return Err(DeregisterError::Held(standing.state));
-        }
-        if current.identity.is_some() && !by.is_admin() && standing.state != NodeState::Tombstone {
-            // Who has only the token must not get rid of the key by removing the node.
-            return Ok(self.bury(staged, current, by.token_id.clone()));
-        }
-        let act = Act::Deregister { before: current.node.clone(), old: standing.state, reason: None };
-        staged.take(Some(&current), None, act, Some(by.token_id.clone()), 0);
-        Ok(Receipt { effect: Effect::Removed, serial: serial::soa_serial(staged.serial), registered: current })
-    }
-
     /// Makes what is staged durable, publishes it, and answers.
     fn finish(&mut self, staged: Staged) -> Result<(), Arc<BackendError>> {
         let mut failure = None;
@@ -512,6 +436,13 @@ impl<B: Backend + ?Sized> Writer<B> {
     fn publish(&self, zones: Zones) {
         self.live.publish(zones);
         self.counters.published();
+    }
+
+    /// Whether the request of `keep` was answered already. The caller looked before, but another one may have been faster.
+    fn is_answered<T>(&self, keep: Option<&Keep<T>>, now: u64) -> Result<bool, DirectoryError> {
+        let Some(keep) = keep else { return Ok(false) };
+        let known = self.backend.answer(&keep.lookup).map_err(|error| storage(&Arc::new(error)))?;
+        Ok(known.is_some_and(|answer| now < answer.expires))
     }
 
     /// Gives each act the next serial.

@@ -45,7 +45,7 @@ impl Webhooks {
     /// Sends what happens from now on.
     pub(crate) fn start(directory: &Directory, webhooks: &[WebhookConfig]) -> Self {
         let start = |webhook: &WebhookConfig| {
-            let hook = Hook { agent: agent(webhook.private), directory: directory.clone(), config: webhook.clone() };
+            let hook = Hook { agent: agent(webhook), directory: directory.clone(), config: webhook.clone() };
             tokio::spawn(hook.run())
         };
         Self(webhooks.iter().map(start).collect())
@@ -133,9 +133,13 @@ fn signature(secret: &[u8], time: u64, body: &[u8]) -> String {
     format!("t={time},v1={hex}")
 }
 
-fn agent(private: bool) -> Agent {
-    let native = rustls_native_certs::load_native_certs();
-    let roots: Vec<_> = native.certs.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+fn agent(webhook: &WebhookConfig) -> Agent {
+    let roots: Vec<_> = if webhook.authorities.is_empty() {
+        let native = rustls_native_certs::load_native_certs();
+        native.certs.iter().map(|der| Certificate::from_der(der).to_owned()).collect()
+    } else {
+        webhook.authorities.iter().map(|der| Certificate::from_der(der).to_owned()).collect()
+    };
     let tls = TlsConfig::builder()
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .root_certs(RootCerts::from(roots))
@@ -149,7 +153,7 @@ fn agent(private: bool) -> Agent {
         .timeout_global(Some(CALL_LIMIT))
         .user_agent(concat!("tandem/", env!("CARGO_PKG_VERSION")))
         .build();
-    Agent::with_parts(config, DefaultConnector::default(), Guarded { private })
+    Agent::with_parts(config, DefaultConnector::default(), Guarded { private: webhook.private })
 }
 
 /// Looks names up, and leaves out where a webhook must not lead.

@@ -71,6 +71,26 @@ fn a_newcomer_joins_and_publishes() {
 }
 
 #[test]
+fn who_has_joined_with_two_domains_acts_for_each() {
+    let (service, node) = (Service::start(), Elsewhere::new());
+    for domain in ["debug.ostn.test", "lab.ostn.test"] {
+        let (_, code) = invite(&service, domain);
+        node.tandem(["join", &code, "--api", service.api_url()]).success();
+        publish(&node, domain).success();
+    }
+    for domain in ["debug.ostn.test", "lab.ostn.test"] {
+        assert!(node.tandem(["nodes", "renew", domain]).success().contains("active"), "{domain}");
+        assert!(node.tandem(["nodes", "drain", domain]).success().contains("draining"), "{domain}");
+        assert!(node.tandem(["audit", "--domain", domain]).success().contains("change-state"), "{domain}");
+    }
+    // Nothing says which.
+    let failed = node.tandem(["nodes", "list"]).failure(1);
+    assert!(failed.contains("--as DOMAIN for one of them (debug.ostn.test, lab.ostn.test)"), "{failed}");
+    let list = node.tandem(["nodes", "list", "--as", "lab.ostn.test"]).success();
+    assert!(list.contains("lab.ostn.test") && !list.contains("debug"), "{list}");
+}
+
+#[test]
 fn a_lost_answer_comes_again() {
     let service = Service::start();
     let (_, code) = invite(&service, "debug.ostn.test");

@@ -1,11 +1,16 @@
 //! Webhooks over real HTTP: signed, tried again, and never to where they must not go.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use hmac::{Hmac, Mac as _};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 use sha2::Sha256;
 use tandem_testkit::{Service, Setup};
@@ -19,16 +24,20 @@ fn start(folder: &Path, url: &str, private: bool) -> Service {
     std::fs::write(&secret, SECRET).unwrap();
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
     let config = folder.join("hooks.toml");
-    let text = format!("[[webhook]]\nurl = \"{url}\"\nsecret_file = \"hook.secret\"\nprivate = {private}\n");
+    let ca = if url.starts_with("https") { "ca = \"ca.pem\"\n" } else { "" };
+    let text = format!("[[webhook]]\nurl = \"{url}\"\nsecret_file = \"hook.secret\"\n{ca}private = {private}\n");
     std::fs::write(&config, text).unwrap();
     Setup::new().args(["--config", config.to_str().unwrap()]).start()
 }
 
 /// Takes one call and answers it with `status`; its signature and body.
 fn take(listener: &TcpListener, status: &str) -> (String, String) {
-    let (mut socket, _) = listener.accept().unwrap();
+    answer(listener.accept().unwrap().0, status)
+}
+
+fn answer(socket: impl Read + Write, status: &str) -> (String, String) {
     let (mut signature, mut length) = (String::new(), 0);
-    let mut lines = BufReader::new(TcpStream::try_clone(&socket).unwrap());
+    let mut lines = BufReader::new(socket);
     loop {
         let mut line = String::new();
         lines.read_line(&mut line).unwrap();
@@ -42,7 +51,7 @@ fn take(listener: &TcpListener, status: &str) -> (String, String) {
     }
     let mut body = vec![0; length];
     lines.read_exact(&mut body).unwrap();
-    write!(socket, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+    write!(lines.get_mut(), "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
     (signature, String::from_utf8(body).unwrap())
 }
 
@@ -70,6 +79,30 @@ fn a_webhook_is_signed_and_tried_again() {
     let (_, body) = take(&listener, "204 No Content");
     assert!(body.contains(r#""state":"compromised""#), "{body}");
     assert!(!service.log().contains("/hook"), "a URL may hold a secret");
+}
+
+#[test]
+fn a_webhook_trusts_the_authority_that_its_setting_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut parameters = CertificateParams::default();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    std::fs::write(folder.path().join("ca.pem"), parameters.self_signed(&ca_key).unwrap().pem()).unwrap();
+    let names = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = names.signed_by(&key, &Issuer::new(parameters, ca_key)).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let service = start(folder.path(), &format!("https://localhost:{}/", listener.local_addr().unwrap().port()), true);
+    service.tandem(["publish", "a.ostn.test", "--target", "a.ostn.test:5061", "--address", "192.0.2.1"]).success();
+    let connection = ServerConnection::new(Arc::new(config)).unwrap();
+    let (signature, body) = answer(StreamOwned::new(connection, listener.accept().unwrap().0), "200 OK");
+    assert!(signature.starts_with("t="), "{signature}");
+    assert!(body.contains(r#""domain":"a.ostn.test""#), "{body}");
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub(super) enum Next {
     /// This is sent back.
     Answer(String),
     /// It takes time.
-    Wait(Waiting),
+    Wait(Box<Waiting>),
 }
 
 /// A request whose answer is not known yet.
@@ -111,7 +111,7 @@ impl Core {
         let (cancel, cancelled) = oneshot::channel();
         waiting.insert(transaction, cancel);
         drop(waiting);
-        Next::Wait(Waiting { core: Arc::clone(self), called, envelope, transaction, cancelled })
+        Next::Wait(Box::new(Waiting { core: Arc::clone(self), called, envelope, transaction, cancelled }))
     }
 
     fn answer(&self, response: &Response, envelope: &Envelope) -> Next {

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tandem_probe::sip::{MAX_MESSAGE, Message};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::core::{Core, Framed, Next};
 use super::request::Envelope;
@@ -13,6 +15,8 @@ use super::request::Envelope;
 /// Octets that an answer may have more than its request: what copies cannot add is a tag, an address and a Contact. Whoever
 /// forges the address of another so makes us send that one hardly more than he sends himself.
 const MAX_GROWTH: usize = 512;
+/// Pause after the system could not receive.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
 /// The port of a sender that names none (RFC 3261 18.2.2).
 const DEFAULT_PORT: u16 = 5060;
 
@@ -24,8 +28,11 @@ pub(super) async fn serve(socket: UdpSocket, core: Arc<Core>) {
     let mut waiting = JoinSet::new();
     loop {
         while waiting.try_join_next().is_some() {}
-        // An error is what the network says of an answer of before: it concerns nobody.
-        let Ok((len, source)) = socket.recv_from(&mut octets).await else { continue };
+        let Ok((len, source)) = socket.recv_from(&mut octets).await else {
+            // What the network says of an answer of before concerns nobody; what stays wrong must not cost all the time.
+            sleep(ERROR_PAUSE).await;
+            continue;
+        };
         let datagram = &octets[..len];
         let Some(framed) = Framed::datagram(datagram) else { continue };
         let to = destination(framed.message(), source);

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use super::node::{conflict_fault, host_faults};
 use super::{JSON, json};
+use crate::idempotency;
 use crate::lines::{Chunk, Lines};
 use crate::problem::{Fault, Kind, MAX_FAULTS, Problem};
 use crate::request::{Caller, demand_accepts, media_type_is, query};
@@ -69,6 +70,7 @@ pub(crate) async fn import(
     };
     let (dry_run, look_up) = (flag("dry_run", false)?, flag("look_up", true)?);
     demand_accepts(&headers, JSON)?;
+    idempotency::check(&headers)?;
     if !media_type_is(&headers, NDJSON) {
         let detail = "Send lines of JSON in UTF-8 with `Content-Type: application/x-ndjson`.";
         return Err(Problem::new(Kind::UnsupportedType, detail));

@@ -10,6 +10,7 @@ use tandem_store::{ResetKeyError, Right};
 
 use super::node::find;
 use super::{JSON, json, tagged};
+use crate::idempotency;
 use crate::precondition::{Conditions, Outcome, etag};
 use crate::problem::{Kind, Problem};
 use crate::request::{Caller, PathDomain, demand_accepts, optional_json_body, parse_json, query};
@@ -81,6 +82,7 @@ pub(crate) async fn reset(
     let registered = find(&api, &caller, Right::Read, &domain.name).await?;
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
+    idempotency::check(&headers)?;
     let body = optional_json_body(&headers, body).await?;
     let conditions = Conditions::read(&headers)?;
     if !conditions.has_if_match() {

@@ -38,6 +38,7 @@ pub(crate) async fn renew(
     caller.demand(Right::Renew, &domain.name)?;
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
+    idempotency::check(&headers)?;
     let lease = api.directory.renew(&domain.name, &caller.0).await.map_err(|error| match error {
         RenewError::NotFound => Problem::not_found(),
         RenewError::Conflicts(found) => conflicts(&found, &caller),

@@ -13,7 +13,10 @@ use tandem_model::{DomainName, E164Number, NumberRange};
 use tandem_store::{Actor, NumberEntry, NumberError, PendingClaim, Right, Scope};
 
 use super::node::{charge, list_below};
+use super::token::again;
 use super::{JSON, json, with_header};
+use crate::idempotency::{self, Asker, Begun};
+use crate::json::Value;
 use crate::page::Page;
 use crate::problem::{Kind, Problem};
 use crate::request::{Caller, demand_accepts, json_body, optional_json_body, parse_json, query, unreadable_path};
@@ -27,6 +30,8 @@ use crate::v1::number::{
 const LIST: &str = "/v1/numbers";
 /// The path of the claims that wait.
 const CLAIMS: &str = "/v1/numbers/claims";
+/// The path of the delegations.
+const DELEGATIONS: &str = "/v1/numbers/delegations";
 /// Registrations of a node's token whose numbers are listed at most.
 const MAX_OWN: usize = 2000;
 
@@ -126,6 +131,7 @@ pub(crate) async fn get(
 /// The answer is the same whether somebody has it or nobody. The same claim again is the one that waits.
 #[utoipa::path(
     post, path = "/v1/numbers/claims", operation_id = "claimNumber", tag = "numbers",
+    params(("Idempotency-Key" = Option<String>, Header, description = "In double quotes: the same request again gets the same answer for a day.")),
     request_body(content = NumberRequestBody, content_type = "application/json"),
     responses((status = 201, description = "It waits.", body = ClaimBody)),
 )]
@@ -140,10 +146,19 @@ pub(crate) async fn claim(
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
     let body = json_body(&headers, body).await?;
-    let (range, domain, _) = read_request(&parse_json(&body)?, false).map_err(Problem::invalid)?;
+    let body = parse_json(&body)?;
+    let first = match idempotency::begin(&api, &headers, Asker::Token(&caller.0.token_id), CLAIMS, &body).await? {
+        Begun::First(first) => first,
+        Begun::Again(answer) => return Ok(answer),
+    };
+    let (range, domain, _) = read_request(&body, false).map_err(Problem::invalid)?;
     caller.demand(Right::Publish, &domain)?;
     charge(&api, &caller, &domain)?;
-    let claim = api.directory.claim_number(range, domain, &caller.0).await.map_err(|error| refused(error, &caller))?;
+    let keep = first.keep(StatusCode::CREATED, |claim| (None, ClaimBody::from(claim)));
+    let claim = match api.directory.claim_number(range, domain, &caller.0, keep).await {
+        Err(NumberError::Repeated) => return again(&first).await,
+        claim => claim.map_err(|error| refused(error, &caller))?,
+    };
     tracing::debug!(claim = claim.id, domain = %claim.domain, token = caller.0.token_id, "number claimed");
     json(StatusCode::CREATED, &ClaimBody::from(&claim))
 }
@@ -180,7 +195,10 @@ pub(crate) async fn claims(
 /// Approves a claim: what it asks for is delegated to its domain.
 #[utoipa::path(
     post, path = "/v1/numbers/claims/{id}/approve", operation_id = "approveNumberClaim", tag = "numbers",
-    params(("id" = String, Path, description = "The claim's public id.")),
+    params(
+        ("id" = String, Path, description = "The claim's public id."),
+        ("Idempotency-Key" = Option<String>, Header, description = "In double quotes: the same request again gets the same answer for a day."),
+    ),
     request_body(content = Option<NumberApprovalBody>, content_type = "application/json"),
     responses((status = 200, description = "Delegated.", body = DelegationBody)),
 )]
@@ -196,12 +214,18 @@ pub(crate) async fn approve(
     let Path(id) = id.map_err(|_| unreadable_path())?;
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
-    let over_holder = match optional_json_body(&headers, body).await? {
-        Some(body) => read_approval(&parse_json(&body)?).map_err(Problem::invalid)?,
-        None => false,
+    let body = optional_json_body(&headers, body).await?;
+    let body = body.as_deref().map(parse_json).transpose()?;
+    let first = match begin_ending(&api, &caller, &headers, &id, "approve", body.as_ref()).await? {
+        Begun::First(first) => first,
+        Begun::Again(answer) => return Ok(answer),
     };
-    let given = api.directory.approve_number(&id, over_holder, &caller.0).await;
-    let given = given.map_err(|error| refused(error, &caller))?;
+    let over_holder = body.as_ref().map_or(Ok(false), read_approval).map_err(Problem::invalid)?;
+    let keep = first.keep(StatusCode::OK, |given| (None, DelegationBody::from(given)));
+    let given = match api.directory.approve_number(&id, over_holder, &caller.0, keep).await {
+        Err(NumberError::Repeated) => return again(&first).await,
+        given => given.map_err(|error| refused(error, &caller))?,
+    };
     tracing::debug!(claim = id, domain = %given.domain, token = caller.0.token_id, "claim approved");
     json(StatusCode::OK, &DelegationBody::from(&given))
 }
@@ -209,7 +233,10 @@ pub(crate) async fn approve(
 /// Ends a claim: refused by an admin, or withdrawn by whoever may publish at its domain.
 #[utoipa::path(
     post, path = "/v1/numbers/claims/{id}/reject", operation_id = "rejectNumberClaim", tag = "numbers",
-    params(("id" = String, Path, description = "The claim's public id.")),
+    params(
+        ("id" = String, Path, description = "The claim's public id."),
+        ("Idempotency-Key" = Option<String>, Header, description = "In double quotes: the same request again gets the same answer for a day."),
+    ),
     request_body(content = Option<NumberRefusalBody>, content_type = "application/json"),
     responses((status = 200, description = "The claim that is gone.", body = ClaimBody)),
 )]
@@ -225,11 +252,18 @@ pub(crate) async fn reject(
     let Path(id) = id.map_err(|_| unreadable_path())?;
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
-    let reason = match optional_json_body(&headers, body).await? {
-        Some(body) => read_refusal(&parse_json(&body)?).map_err(Problem::invalid)?,
-        None => None,
+    let body = optional_json_body(&headers, body).await?;
+    let body = body.as_deref().map(parse_json).transpose()?;
+    let first = match begin_ending(&api, &caller, &headers, &id, "reject", body.as_ref()).await? {
+        Begun::First(first) => first,
+        Begun::Again(answer) => return Ok(answer),
     };
-    let claim = api.directory.reject_number(&id, reason, &caller.0).await.map_err(|error| refused(error, &caller))?;
+    let reason = body.as_ref().map_or(Ok(None), read_refusal).map_err(Problem::invalid)?;
+    let keep = first.keep(StatusCode::OK, |claim| (None, ClaimBody::from(claim)));
+    let claim = match api.directory.reject_number(&id, reason, &caller.0, keep).await {
+        Err(NumberError::Repeated) => return again(&first).await,
+        claim => claim.map_err(|error| refused(error, &caller))?,
+    };
     tracing::debug!(claim = id, domain = %claim.domain, token = caller.0.token_id, "claim ended");
     json(StatusCode::OK, &ClaimBody::from(&claim))
 }
@@ -239,6 +273,7 @@ pub(crate) async fn reject(
 /// The longest delegation counts, so a part can be given on. The same again changes nothing.
 #[utoipa::path(
     post, path = "/v1/numbers/delegations", operation_id = "delegateNumber", tag = "numbers",
+    params(("Idempotency-Key" = Option<String>, Header, description = "In double quotes: the same request again gets the same answer for a day.")),
     request_body(content = NumberRequestBody, content_type = "application/json"),
     responses((status = 200, description = "Delegated.", body = DelegationBody)),
 )]
@@ -253,13 +288,21 @@ pub(crate) async fn delegate(
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
     let body = json_body(&headers, body).await?;
-    let (range, domain, over_holder) = read_request(&parse_json(&body)?, true).map_err(Problem::invalid)?;
+    let body = parse_json(&body)?;
+    let first = match idempotency::begin(&api, &headers, Asker::Token(&caller.0.token_id), DELEGATIONS, &body).await? {
+        Begun::First(first) => first,
+        Begun::Again(answer) => return Ok(answer),
+    };
+    let (range, domain, over_holder) = read_request(&body, true).map_err(Problem::invalid)?;
     if over_holder {
         caller.demand_admin()?;
     }
     charge(&api, &caller, &domain)?;
-    let given = api.directory.delegate_number(range, domain, over_holder, &caller.0).await;
-    let given = given.map_err(|error| refused(error, &caller))?;
+    let keep = first.keep(StatusCode::OK, |given| (None, DelegationBody::from(given)));
+    let given = match api.directory.delegate_number(range, domain, over_holder, &caller.0, keep).await {
+        Err(NumberError::Repeated) => return again(&first).await,
+        given => given.map_err(|error| refused(error, &caller))?,
+    };
     tracing::debug!(domain = %given.domain, token = caller.0.token_id, "number delegated");
     json(StatusCode::OK, &DelegationBody::from(&given))
 }
@@ -291,6 +334,19 @@ pub(crate) async fn revoke(
     json(StatusCode::OK, &RevokedBody::from(&revoked))
 }
 
+/// Begins to end the claim `id` by `action`, or finds the answer of the first time: the claim is gone by then.
+async fn begin_ending(
+    api: &Arc<Api>,
+    caller: &Caller,
+    headers: &HeaderMap,
+    id: &str,
+    action: &str,
+    body: Option<&Value<'_>>,
+) -> Result<Begun, Problem> {
+    let path = format!("{CLAIMS}/{id}/{action}");
+    idempotency::begin(api, headers, Asker::Token(&caller.0.token_id), &path, body.unwrap_or(&Value::Null)).await
+}
+
 /// Refuses whoever may see no numbers at all.
 pub(super) fn demand_numbers(caller: &Caller) -> Result<(), Problem> {
     caller.demand_right(Right::Read)?;
@@ -302,9 +358,13 @@ fn refused(error: NumberError, caller: &Caller) -> Problem {
     let text = format!("{error}.");
     match error {
         NumberError::Directory(error) => error.into(),
-        NumberError::Unknown => Problem::not_found(),
+        NumberError::Unknown => Problem::new(
+            Kind::NotFound,
+            "No such claim waits and no such number is given, or this token does not show it.",
+        ),
         NumberError::Limit(_) => Problem::new(Kind::InvalidRequest, text),
         NumberError::NotHolder => Problem::new(Kind::Forbidden, text),
+        NumberError::Repeated => Problem::new(Kind::RequestInProgress, text),
         NumberError::InUse(_) => Problem::new(Kind::Conflict, text),
         NumberError::Has(domain)
         | NumberError::Taken(domain)

@@ -9,6 +9,7 @@ use tandem_store::Right;
 
 use super::node::find;
 use super::{JSON, json};
+use crate::idempotency;
 use crate::limit::TooMany;
 use crate::probe::NotNow;
 use crate::problem::{Kind, Problem};
@@ -56,6 +57,7 @@ pub(crate) async fn post(
     let registered = find(&api, &caller, Right::Operate, &domain.name).await?;
     query(&uri, &[])?;
     demand_accepts(&headers, JSON)?;
+    idempotency::check(&headers)?;
     let Some(probes) = &api.probes else {
         return Err(Problem::new(
             Kind::WrongState,

@@ -271,6 +271,9 @@ pub(crate) struct ClaimBody {
     /// When.
     #[schema(format = DateTime, example = "2026-01-31T12:00:00Z")]
     created: String,
+    /// Until when it waits; then it is forgotten, and can be made again.
+    #[schema(format = DateTime, example = "2026-03-02T12:00:00Z")]
+    expires: String,
     /// `pending` always: what is approved becomes a delegation, what is refused is gone.
     #[schema(example = "pending")]
     state: &'static str,
@@ -283,6 +286,7 @@ impl From<&PendingClaim> for ClaimBody {
             range: claim.range.into(),
             domain: claim.domain.to_string(),
             created: rfc3339(claim.created),
+            expires: rfc3339(claim.expires()),
             state: "pending",
         }
     }

@@ -21,6 +21,36 @@ fn said(answer: &Answer) -> (u16, String) {
 }
 
 #[test]
+fn api_32_api_33_one_key_has_one_effect() {
+    let service = Service::start();
+    let post = |key: &str, path: &str, body: Option<&str>| {
+        service.send("POST", &format!("/v1/numbers/{path}"), &[("idempotency-key", key)], body)
+    };
+    let twice = |key: &str, path: &str, body: Option<&str>, status: u16| {
+        let (first, again) = (post(key, path, body), post(key, path, body));
+        assert_eq!((first.status, first.json()), (status, again.json()), "{path}: {}", again.text);
+        assert_eq!(first.status, again.status);
+        let other = post(key, path, Some(r#"{"domain":"debug.ostn.test","e164":"+15559999"}"#));
+        assert_eq!(said(&other), (422, "key-reused".into()), "{path}");
+        assert_eq!(post("no quotes", path, body).status, 400, "{path}");
+        first
+    };
+    let claim = |key: &str, number: &str| {
+        let body = format!(r#"{{"domain":"debug.ostn.test","e164":"{number}"}}"#);
+        let made = twice(key, "claims", Some(&body), 201);
+        // What was answered stays answered, whatever became of it.
+        (made.json()["id"].as_str().unwrap().to_owned(), body)
+    };
+    let (id, body) = claim(r#""claim 1""#, "+15550101");
+    twice(r#""approve 1""#, &format!("claims/{id}/approve"), None, 200);
+    assert_eq!(post(r#""claim 1""#, "claims", Some(&body)).json()["id"], id.as_str());
+    assert_eq!(said(&post(r#""claim 3""#, "claims", Some(&body))), (409, "conflict".into()));
+    let (id, _) = claim(r#""claim 2""#, "+15550102");
+    twice(r#""reject 2""#, &format!("claims/{id}/reject"), Some(r#"{"reason":"no"}"#), 200);
+    twice(r#""give""#, "delegations", Some(r#"{"domain":"debug.ostn.test","block":"+155502"}"#), 200);
+}
+
+#[test]
 fn enum_77_from_a_claim_to_dns() {
     let service = Service::start();
     let (debug, lab) = (service.token(&["debug.ostn.test"]), service.token(&["lab.ostn.test"]));

@@ -78,6 +78,15 @@ fn domains_in_the_path() {
     }
     let list = service.send("GET", "/v1/nodes", &[], None);
     assert_eq!(list.json()["nodes"], json!([]), "nothing changed");
+    // Every operation on a node says so, and its description has it: each answer is compared with that.
+    let actions = ["probes", "renew", "reset-key", "drain", "suspend", "compromised", "restore", "approve", "reject"];
+    let posts = actions.map(|action| ("POST", format!("/{action}")));
+    let gets = ["", "/records", "/document", "/probes"].map(|part| ("GET", part.to_owned()));
+    for (method, part) in posts.into_iter().chain(gets).chain([("DELETE", String::new())]) {
+        let answer = service.send(method, &format!("/v1/nodes/a..b{part}"), &[], None);
+        assert_eq!(answer.status, 422, "{method} {part}: {}", answer.text);
+    }
+    assert_eq!(service.send("GET", "/v1/members/a..b", &[], None).status, 422);
 }
 
 #[test]

@@ -8,6 +8,9 @@ use tandem_zone::Conflict;
 use tokio::sync::oneshot;
 
 use super::{COMMIT_WAIT, Directory};
+use crate::keep::Keep;
+#[cfg(doc)]
+use crate::number::CLAIM_LIFE;
 use crate::number::{ClaimPolicy, Delegation, MAX_CLAIM_REASON, NumberEntry, NumberError, PendingClaim, Revoked};
 use crate::token::Actor;
 use crate::writer::Command;
@@ -26,27 +29,30 @@ impl Directory {
         self.inner.numbers.unassigned(node, registered, by)
     }
 
-    /// Asks for a number or block in the name of `domain`; it waits for an admin. The same claim again is the one that waits.
+    /// Asks for a number or block in the name of `domain`; it waits for an admin, at most [`CLAIM_LIFE`]. The same claim again
+    /// is the one that waits.
     ///
     /// The caller has seen that `by` may publish at `domain`.
     ///
     /// # Errors
     ///
-    /// [`NumberError::Has`] when it is delegated to the domain, [`NumberError::Limit`] when too many claims wait.
+    /// [`NumberError::Has`] when it is delegated to the domain, [`NumberError::Limit`] when too many claims wait,
+    /// [`NumberError::Repeated`] when the answer of `keep` is there.
     pub async fn claim_number(
         &self,
         range: NumberRange,
         domain: DomainName,
         by: &Actor,
+        keep: Option<Keep<PendingClaim>>,
     ) -> Result<PendingClaim, NumberError> {
         let by = by.clone();
-        self.number(|answer| NumberCommand::Claim { range, domain, by, answer }).await
+        self.number(|answer| NumberCommand::Claim { range, domain, by, keep, answer }).await
     }
 
     /// Claims that wait, oldest first.
     #[must_use]
     pub fn number_claims(&self) -> Vec<PendingClaim> {
-        self.inner.numbers.claims()
+        self.inner.numbers.claims(self.now(), true)
     }
 
     /// Delegates what a claim asks for, by an admin. With `over_holder` also out of a block that another domain holds.
@@ -54,9 +60,15 @@ impl Directory {
     /// # Errors
     ///
     /// [`NumberError::Unknown`]; others as [`delegate_number`](Self::delegate_number).
-    pub async fn approve_number(&self, id: &str, over_holder: bool, by: &Actor) -> Result<Delegation, NumberError> {
+    pub async fn approve_number(
+        &self,
+        id: &str,
+        over_holder: bool,
+        by: &Actor,
+        keep: Option<Keep<Delegation>>,
+    ) -> Result<Delegation, NumberError> {
         let (id, by) = (id.to_owned(), by.clone());
-        self.number(|answer| NumberCommand::Approve { id, over_holder, by, answer }).await
+        self.number(|answer| NumberCommand::Approve { id, over_holder, by, keep, answer }).await
     }
 
     /// Ends a claim: refused by an admin, or withdrawn by who may publish at its domain.
@@ -69,13 +81,14 @@ impl Directory {
         id: &str,
         reason: Option<Box<str>>,
         by: &Actor,
+        keep: Option<Keep<PendingClaim>>,
     ) -> Result<PendingClaim, NumberError> {
         let is_long = |reason: &str| reason.len() > MAX_CLAIM_REASON || reason.chars().any(char::is_control);
         if reason.as_deref().is_some_and(|reason| reason.is_empty() || is_long(reason)) {
             return Err(NumberError::Limit("a reason has 1 to 200 octets and no control characters"));
         }
         let (id, by) = (id.to_owned(), by.clone());
-        self.number(|answer| NumberCommand::Reject { id, reason, by, answer }).await
+        self.number(|answer| NumberCommand::Reject { id, reason, by, keep, answer }).await
     }
 
     /// Delegates a number or block to `domain` and the names below it: by an admin, or by whoever may publish at the domain
@@ -92,9 +105,10 @@ impl Directory {
         domain: DomainName,
         over_holder: bool,
         by: &Actor,
+        keep: Option<Keep<Delegation>>,
     ) -> Result<Delegation, NumberError> {
         let by = by.clone();
-        self.number(|answer| NumberCommand::Delegate { range, domain, over_holder, by, answer }).await
+        self.number(|answer| NumberCommand::Delegate { range, domain, over_holder, by, keep, answer }).await
     }
 
     /// Ends the delegation of `range`, by an admin, its giver or its holder, and takes what stood on it out of the nodes'

@@ -300,11 +300,8 @@ impl<B: Backend + ?Sized> Writer<B> {
         Ok(next.first().is_some_and(|registered| registered.node.domain().is_below(domain)))
     }
 
-    /// Whether the answer of `keep` is not there yet. The caller looked before, but another request may have been faster.
     fn demand_first<T>(&self, keep: Option<&Keep<T>>, now: u64) -> Result<(), TokenError> {
-        let Some(keep) = keep else { return Ok(()) };
-        let known = self.backend.answer(&keep.lookup).map_err(|error| storage(&std::sync::Arc::new(error)))?;
-        if known.is_some_and(|answer| now < answer.expires) { Err(TokenError::Repeated) } else { Ok(()) }
+        if self.is_answered(keep, now)? { Err(TokenError::Repeated) } else { Ok(()) }
     }
 
     fn expired_tokens(&self, now: u64) -> Vec<Deed> {

@@ -7,28 +7,51 @@ use tandem_model::{DomainName, Node, NumberClaim, NumberRange};
 use tandem_zone::{Change, Conflict, Zones};
 
 use super::{Answer, Staged, WHILE_HELD, Writer, storage};
-use crate::backend::{Act, Backend, Step};
+use crate::backend::{Act, Backend, Step, StoredAnswer};
 use crate::directory::Registered;
 use crate::error::DirectoryError;
+use crate::keep::Keep;
 use crate::number::{Delegation, MAX_CLAIMS, MAX_CLAIMS_EACH, MAX_DELEGATIONS, NumberError, PendingClaim, Revoked};
 use crate::state::Standing;
 use crate::token::{self, Actor};
+
+/// Most claims whose time is over that leave with a new one.
+const MAX_EXPIRED: usize = 256;
 
 /// What the writer is asked to do with numbers.
 #[derive(Debug)]
 pub(crate) enum NumberCommand {
     /// Ask for a number.
-    Claim { range: NumberRange, domain: DomainName, by: Actor, answer: Answer<PendingClaim, NumberError> },
+    Claim {
+        range: NumberRange,
+        domain: DomainName,
+        by: Actor,
+        keep: Option<Keep<PendingClaim>>,
+        answer: Answer<PendingClaim, NumberError>,
+    },
     /// Give what a claim asks for; with `over_holder` also out of a foreign block.
-    Approve { id: String, over_holder: bool, by: Actor, answer: Answer<Delegation, NumberError> },
+    Approve {
+        id: String,
+        over_holder: bool,
+        by: Actor,
+        keep: Option<Keep<Delegation>>,
+        answer: Answer<Delegation, NumberError>,
+    },
     /// End a claim: refused, or withdrawn.
-    Reject { id: String, reason: Option<Box<str>>, by: Actor, answer: Answer<PendingClaim, NumberError> },
+    Reject {
+        id: String,
+        reason: Option<Box<str>>,
+        by: Actor,
+        keep: Option<Keep<PendingClaim>>,
+        answer: Answer<PendingClaim, NumberError>,
+    },
     /// Give a number to a domain.
     Delegate {
         range: NumberRange,
         domain: DomainName,
         over_holder: bool,
         by: Actor,
+        keep: Option<Keep<Delegation>>,
         answer: Answer<Delegation, NumberError>,
     },
     /// Take a number away.
@@ -40,17 +63,17 @@ impl<B: Backend + ?Sized> Writer<B> {
     pub(super) fn number(&mut self, command: NumberCommand) {
         // Whoever has gone got no promise.
         match command {
-            NumberCommand::Claim { range, domain, by, answer } if !answer.is_closed() => {
-                let _ = answer.send(self.claim_number(range, domain, by));
+            NumberCommand::Claim { range, domain, by, keep, answer } if !answer.is_closed() => {
+                let _ = answer.send(self.claim_number(range, domain, by, keep));
             }
-            NumberCommand::Approve { id, over_holder, by, answer } if !answer.is_closed() => {
-                let _ = answer.send(self.approve_number(&id, over_holder, &by));
+            NumberCommand::Approve { id, over_holder, by, keep, answer } if !answer.is_closed() => {
+                let _ = answer.send(self.approve_number(&id, over_holder, &by, keep));
             }
-            NumberCommand::Reject { id, reason, by, answer } if !answer.is_closed() => {
-                let _ = answer.send(self.reject_number(&id, reason, by));
+            NumberCommand::Reject { id, reason, by, keep, answer } if !answer.is_closed() => {
+                let _ = answer.send(self.reject_number(&id, reason, by, keep));
             }
-            NumberCommand::Delegate { range, domain, over_holder, by, answer } if !answer.is_closed() => {
-                let _ = answer.send(self.delegate_number(range, domain, over_holder, &by));
+            NumberCommand::Delegate { range, domain, over_holder, by, keep, answer } if !answer.is_closed() => {
+                let _ = answer.send(self.delegate_number(range, domain, over_holder, &by, keep));
             }
             NumberCommand::Revoke { range, by, answer } if !answer.is_closed() => {
                 let _ = answer.send(self.revoke_number(range, &by));
@@ -77,8 +100,16 @@ impl<B: Backend + ?Sized> Writer<B> {
     }
 
     /// Takes a claim down without a look at who has the number: that is not the claimant's to know.
-    fn claim_number(&mut self, range: NumberRange, domain: DomainName, by: Actor) -> Result<PendingClaim, NumberError> {
-        let claims = self.numbers.claims();
+    fn claim_number(
+        &mut self,
+        range: NumberRange,
+        domain: DomainName,
+        by: Actor,
+        keep: Option<Keep<PendingClaim>>,
+    ) -> Result<PendingClaim, NumberError> {
+        let now = (self.clock)();
+        self.demand_new(keep.as_ref(), now)?;
+        let claims = self.numbers.claims(now, true);
         if let Some(same) = claims.iter().find(|claim| claim.range == range && claim.domain == domain) {
             return Ok(same.clone());
         }
@@ -93,28 +124,54 @@ impl<B: Backend + ?Sized> Writer<B> {
             return Err(NumberError::Limit("at most 10000 claims wait at a time: try again later"));
         }
         let id = token::random_id().map_err(|error| DirectoryError::Storage(error.to_string().into()))?;
-        let claim = PendingClaim { id, range, domain, created: (self.clock)(), by: by.token_id.clone() };
-        self.commit_number(Act::ClaimNumber(claim.clone()), by.token_id)?;
+        let claim = PendingClaim { id, range, domain, created: now, by: by.token_id.clone() };
+        // As with tokens: a new one takes those along whose time is over.
+        let expired = self.numbers.claims(now, false);
+        let ended = expired.iter().take(MAX_EXPIRED).map(|claim| {
+            let said = format!("{}: nobody decided within 30 days", claim.range).into();
+            (Act::RejectNumber { claim: claim.clone(), said }, None)
+        });
+        let deeds = ended.chain([(Act::ClaimNumber(claim.clone()), Some(by.token_id))]).collect();
+        self.commit_numbers(deeds, keep.map(|keep| keep.answer(&claim, now)))?;
+        expired.iter().take(MAX_EXPIRED).for_each(|claim| self.numbers.drop_claim(&claim.id));
         self.numbers.claim(claim.clone());
         Ok(claim)
     }
 
-    fn approve_number(&mut self, id: &str, over_holder: bool, by: &Actor) -> Result<Delegation, NumberError> {
-        let claim = self.numbers.find_claim(id).ok_or(NumberError::Unknown)?;
+    fn approve_number(
+        &mut self,
+        id: &str,
+        over_holder: bool,
+        by: &Actor,
+        keep: Option<Keep<Delegation>>,
+    ) -> Result<Delegation, NumberError> {
+        let now = (self.clock)();
+        self.demand_new(keep.as_ref(), now)?;
+        let claim = self.numbers.find_claim(id, now).ok_or(NumberError::Unknown)?;
         let delegation = self.decide_delegation(claim.range, claim.domain.clone(), over_holder, by)?;
         let act = Act::ApproveNumber { claim: claim.clone(), delegation: delegation.clone() };
-        self.commit_number(act, by.token_id.clone())?;
+        let answer = keep.map(|keep| keep.answer(&delegation, now));
+        self.commit_numbers(vec![(act, Some(by.token_id.clone()))], answer)?;
         self.numbers.drop_claim(&claim.id);
         self.numbers.delegate(delegation.clone());
         Ok(delegation)
     }
 
-    fn reject_number(&mut self, id: &str, reason: Option<Box<str>>, by: Actor) -> Result<PendingClaim, NumberError> {
-        let claim = self.numbers.find_claim(id).filter(|claim| by.scope.covers(&claim.domain));
+    fn reject_number(
+        &mut self,
+        id: &str,
+        reason: Option<Box<str>>,
+        by: Actor,
+        keep: Option<Keep<PendingClaim>>,
+    ) -> Result<PendingClaim, NumberError> {
+        let now = (self.clock)();
+        self.demand_new(keep.as_ref(), now)?;
+        let claim = self.numbers.find_claim(id, now).filter(|claim| by.scope.covers(&claim.domain));
         let claim = claim.ok_or(NumberError::Unknown)?;
         let range = claim.range;
         let said = reason.map_or_else(|| range.to_string(), |reason| format!("{range}: {reason}"));
-        self.commit_number(Act::RejectNumber { claim: claim.clone(), said: said.into() }, by.token_id)?;
+        let act = Act::RejectNumber { claim: claim.clone(), said: said.into() };
+        self.commit_numbers(vec![(act, Some(by.token_id))], keep.map(|keep| keep.answer(&claim, now)))?;
         self.numbers.drop_claim(&claim.id);
         Ok(claim)
     }
@@ -125,13 +182,18 @@ impl<B: Backend + ?Sized> Writer<B> {
         domain: DomainName,
         over_holder: bool,
         by: &Actor,
+        keep: Option<Keep<Delegation>>,
     ) -> Result<Delegation, NumberError> {
+        let now = (self.clock)();
+        self.demand_new(keep.as_ref(), now)?;
         if let Some(same) = self.numbers.find(&range).filter(|same| same.domain == domain) {
             let is_seen = by.is_admin() || same.from.as_ref().is_some_and(|from| by.scope.covers(from));
             return if is_seen { Ok(same) } else { Err(NumberError::NotHolder) };
         }
         let delegation = self.decide_delegation(range, domain, over_holder, by)?;
-        self.commit_number(Act::DelegateNumber(delegation.clone()), by.token_id.clone())?;
+        let act = Act::DelegateNumber(delegation.clone());
+        let answer = keep.map(|keep| keep.answer(&delegation, now));
+        self.commit_numbers(vec![(act, Some(by.token_id.clone()))], answer)?;
         self.numbers.delegate(delegation.clone());
         Ok(delegation)
     }
@@ -299,10 +361,20 @@ impl<B: Backend + ?Sized> Writer<B> {
         Ok(nodes)
     }
 
-    fn commit_number(&mut self, act: Act, by: String) -> Result<(), DirectoryError> {
-        let steps = self.steps([(act, Some(by))]);
+    /// Makes acts durable together, with the answer to keep.
+    fn commit_numbers(
+        &mut self,
+        deeds: Vec<(Act, Option<String>)>,
+        answer: Option<StoredAnswer>,
+    ) -> Result<(), DirectoryError> {
+        let steps = self.steps(deeds);
         let serial = steps.last().map_or(self.serial, |step| step.serial);
-        self.commit(serial, (self.clock)(), steps, Vec::new(), Vec::new()).map_err(|error| storage(&Arc::new(error)))
+        let answers = answer.into_iter().collect();
+        self.commit(serial, (self.clock)(), steps, Vec::new(), answers).map_err(|error| storage(&Arc::new(error)))
+    }
+
+    fn demand_new<T>(&self, keep: Option<&Keep<T>>, now: u64) -> Result<(), NumberError> {
+        if self.is_answered(keep, now)? { Err(NumberError::Repeated) } else { Ok(()) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use tandem_model::{NumberClaim, NumberRange};
 use tandem_store::backend::JournalKind;
+use tandem_store::number::CLAIM_LIFE;
 use tandem_store::{ClaimPolicy, NumberError, RegisterError, Right};
 use tandem_zone::ConflictKind;
 
@@ -47,30 +48,65 @@ fn unassigned(text: &str) -> Vec<ConflictKind> {
 }
 
 #[tokio::test]
+async fn a_claim_waits_for_thirty_days() {
+    let dir = tempfile::tempdir().unwrap();
+    let (backend, clock) = (Scripted::open(dir.path()), TestClock::new());
+    let mut directory = backend.directory(&clock).unwrap();
+    let by = owner("a.ostel.me");
+    let claim = |directory: Directory, text: &'static str| {
+        let by = by.clone();
+        async move { directory.claim_number(range(text), name("a.ostel.me"), &by, None).await.unwrap() }
+    };
+    let first = claim(directory.clone(), "+15550101").await;
+    assert_eq!(first.expires(), BEGIN + CLAIM_LIFE);
+    clock.advance(CLAIM_LIFE - 1);
+    assert_eq!(directory.number_claims(), std::slice::from_ref(&first));
+    clock.advance(1);
+    // A start brings nothing back.
+    directory.shutdown().await;
+    directory = Scripted::open(dir.path()).directory(&clock).unwrap();
+    assert_eq!(directory.number_claims(), []);
+    for failed in [
+        directory.approve_number(&first.id, false, &admin(), None).await.map(drop),
+        directory.reject_number(&first.id, None, &by, None).await.map(drop),
+    ] {
+        assert!(matches!(failed, Err(NumberError::Unknown)), "{failed:?}");
+    }
+    let second = claim(directory.clone(), "+15550101").await;
+    assert_ne!(first.id, second.id);
+    let said: Vec<_> = directory.journal(0, 100).await.unwrap().into_iter().filter_map(|entry| entry.reason).collect();
+    assert_eq!(said[1..], ["+15550101: nobody decided within 30 days".into(), "+15550101".into()]);
+    directory.shutdown().await;
+    let directory = Scripted::open(dir.path()).directory(&clock).unwrap();
+    assert_eq!(directory.number_claims(), [second], "the first is out of the store");
+}
+
+#[tokio::test]
 async fn enum_77_a_claim_waits_for_an_admin() {
     let dir = tempfile::tempdir().unwrap();
     let (backend, clock) = (Scripted::open(dir.path()), TestClock::new());
     let directory = backend.directory(&clock).unwrap();
     assert_eq!(publish(&directory, "a.ostel.me", &["+15550101"]).await, unassigned("+15550101"));
     let by = owner("a.ostel.me");
-    let claim = directory.claim_number(range("+155501*"), name("a.ostel.me"), &by).await.unwrap();
-    let again = directory.claim_number(range("+155501*"), name("a.ostel.me"), &by).await.unwrap();
+    let claim = directory.claim_number(range("+155501*"), name("a.ostel.me"), &by, None).await.unwrap();
+    let again = directory.claim_number(range("+155501*"), name("a.ostel.me"), &by, None).await.unwrap();
     assert_eq!(claim, again, "the same claim is one");
-    let other = directory.claim_number(range("+155501*"), name("b.ostel.me"), &owner("b.ostel.me")).await.unwrap();
+    let other =
+        directory.claim_number(range("+155501*"), name("b.ostel.me"), &owner("b.ostel.me"), None).await.unwrap();
     assert_eq!(publish(&directory, "a.ostel.me", &["+15550101"]).await, unassigned("+15550101"), "it waits");
 
     // Nothing is lost when a write fails, or when the directory starts again.
     backend.fail.store(true, Ordering::Relaxed);
-    let failed = directory.approve_number(&claim.id, false, &admin()).await;
+    let failed = directory.approve_number(&claim.id, false, &admin(), None).await;
     assert!(matches!(failed, Err(NumberError::Directory(_))));
     backend.fail.store(false, Ordering::Relaxed);
     assert_eq!(directory.number_claims().len(), 2);
-    directory.approve_number(&claim.id, false, &admin()).await.unwrap();
-    let refused = directory.approve_number(&other.id, false, &admin()).await;
+    directory.approve_number(&claim.id, false, &admin(), None).await.unwrap();
+    let refused = directory.approve_number(&other.id, false, &admin(), None).await;
     assert!(matches!(refused, Err(NumberError::Taken(domain)) if domain == name("a.ostel.me")));
-    let stranger = directory.reject_number(&other.id, None, &owner("a.ostel.me")).await;
+    let stranger = directory.reject_number(&other.id, None, &owner("a.ostel.me"), None).await;
     assert!(matches!(stranger, Err(NumberError::Unknown)), "not theirs to see");
-    directory.reject_number(&other.id, Some("taken".into()), &admin()).await.unwrap();
+    directory.reject_number(&other.id, Some("taken".into()), &admin(), None).await.unwrap();
     directory.shutdown().await;
     drop((directory, backend));
 
@@ -79,7 +115,7 @@ async fn enum_77_a_claim_waits_for_an_admin() {
     assert_eq!(directory.number_claims(), []);
     assert_eq!(publish(&directory, "a.ostel.me", &["+155501*", "+15550101"]).await, []);
     assert_eq!(publish(&directory, "b.ostel.me", &["+15550102"]).await, unassigned("+15550102"));
-    let has = directory.claim_number(range("+15550103"), name("a.ostel.me"), &by).await;
+    let has = directory.claim_number(range("+15550103"), name("a.ostel.me"), &by, None).await;
     assert!(matches!(has, Err(NumberError::Has(_))));
     let entries = directory.numbers(None, 10);
     let shown: Vec<_> =
@@ -111,7 +147,7 @@ async fn enum_77_a_number_in_a_foreign_block_needs_its_holder() {
     let directory = Scripted::open(dir.path()).directory(&TestClock::new()).unwrap();
     let (a, b) = (owner("a.ostel.me"), owner("b.ostel.me"));
     let give = async |what: &str, to: &str, over_holder, by: &Actor| {
-        directory.delegate_number(range(what), name(to), over_holder, by).await
+        directory.delegate_number(range(what), name(to), over_holder, by, None).await
     };
     give("+1555*", "a.ostel.me", false, &admin()).await.unwrap();
     assert_eq!(publish(&directory, "a.ostel.me", &["+1555*", "+15550301"]).await, []);
@@ -168,9 +204,9 @@ async fn enum_77_what_is_held_and_what_was_never_delegated() {
     let suspend = tandem_store::Action::Suspend;
     directory.act(&name("a.ostel.me"), suspend, reason, Precondition::None, &admin()).await.unwrap();
     // Out of DNS, its numbers are still its own.
-    let taken = directory.delegate_number(range("+15550101"), name("b.ostel.me"), true, &admin()).await;
+    let taken = directory.delegate_number(range("+15550101"), name("b.ostel.me"), true, &admin(), None).await;
     assert!(matches!(taken, Err(NumberError::Taken(_))));
-    let around = directory.delegate_number(range("+1555*"), name("b.ostel.me"), true, &admin()).await;
+    let around = directory.delegate_number(range("+1555*"), name("b.ostel.me"), true, &admin(), None).await;
     assert!(matches!(around, Err(NumberError::Overlap(_))));
     assert_eq!(directory.numbers(None, 9)[0].node, Some(name("a.ostel.me")));
     let own = directory.revoke_number(range("+15550101"), &owner("a.ostel.me")).await;
@@ -181,7 +217,7 @@ async fn enum_77_what_is_held_and_what_was_never_delegated() {
 
     // Where claims are free, what nobody has is anybody's; what somebody holds is not.
     directory.set_claim_policy(ClaimPolicy::Free);
-    directory.delegate_number(range("+1555*"), name("b.ostel.me"), false, &admin()).await.unwrap();
+    directory.delegate_number(range("+1555*"), name("b.ostel.me"), false, &admin(), None).await.unwrap();
     assert_eq!(publish(&directory, "c.ostel.me", &["+44201"]).await, []);
     assert_eq!(publish(&directory, "d.ostel.me", &["+1*"]).await, [ConflictKind::NumberHeld(name("b.ostel.me"))]);
     assert_eq!(publish(&directory, "d.ostel.me", &["+44201"]).await, [ConflictKind::NumberTaken(name("c.ostel.me"))]);

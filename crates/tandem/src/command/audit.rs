@@ -46,8 +46,11 @@ struct Entry {
 
 impl Audit {
     pub(super) fn run(self) -> Result<(), Failure> {
+        let client = match &self.domain {
+            Some(domain) => Client::open_for(&self.api, domain)?,
+            None => Client::open(&self.api)?,
+        };
         let filter = self.domain.map(|domain| format!("?domain={}", client::segment(&domain))).unwrap_or_default();
-        let client = Client::open(&self.api)?;
         let entries: Vec<Value> = client.list_at_most(&format!("/v1/audit{filter}"), "entries", self.limit)?;
         if self.json {
             return output::json(&json!({ "entries": entries }));

@@ -70,8 +70,28 @@ pub(super) struct Registration {
     pub(super) since: Option<String>,
     pub(super) reason: Option<String>,
     pub(super) lease_until: Option<String>,
+    /// The key that signs its document.
+    pub(super) key: Option<SigningKey>,
     /// Forgotten of a tombstone.
     pub(super) node: Option<Node>,
+}
+
+/// The key that a node is known by.
+#[derive(Debug, Deserialize)]
+pub(super) struct SigningKey {
+    thumbprint: String,
+    serial: Option<u64>,
+    next: Option<String>,
+    reset_at: Option<String>,
+}
+
+impl fmt::Display for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.thumbprint)?;
+        self.serial.iter().try_for_each(|serial| write!(f, ", signed serial {serial}"))?;
+        self.next.iter().try_for_each(|next| write!(f, ", next key {next}"))?;
+        self.reset_at.iter().try_for_each(|at| write!(f, ", another key may sign from {at} on"))
+    }
 }
 
 fn active() -> String {
@@ -96,6 +116,38 @@ pub(super) struct Node {
     #[serde(default)]
     pub(super) sources: Vec<String>,
     pub(super) contact: Option<String>,
+    #[serde(default)]
+    pub(super) keys: Vec<Pin>,
+    pub(super) lease_seconds: Option<u64>,
+    pub(super) probe: Option<Probe>,
+}
+
+/// The hash of a key in its certificate, or in its own CA's.
+#[derive(Debug, Deserialize)]
+pub(super) struct Pin {
+    holder: String,
+    sha256: String,
+}
+
+/// As `--key` is written.
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.holder == "authority" { "ca:" } else { "" }, self.sha256)
+    }
+}
+
+/// How it asks to be looked at.
+#[derive(Debug, Deserialize)]
+pub(super) struct Probe {
+    options: bool,
+    tlsa: bool,
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (options, tlsa) = (if self.options { ", SIP OPTIONS" } else { "" }, if self.tlsa { ", TLSA" } else { "" });
+        write!(f, "TLS{options}{tlsa}")
+    }
 }
 
 /// A host and port that serves it.

@@ -193,12 +193,16 @@ impl Show {
         line("created", &registration.created)?;
         line("updated", &registration.updated)?;
         line("etag", &registration.etag)?;
+        registration.key.iter().try_for_each(|key| line("key", key))?;
         if let Some(node) = &registration.node {
             line("ttl", &node.ttl)?;
             node.targets.iter().try_for_each(|target| line("target", target))?;
             node.numbers.iter().try_for_each(|number| line("number", number))?;
             node.sources.iter().try_for_each(|source| line("source", source))?;
             node.contact.iter().try_for_each(|contact| line("contact", contact))?;
+            node.keys.iter().try_for_each(|pin| line("pin", pin))?;
+            node.lease_seconds.iter().try_for_each(|lease| line("asks", &format_args!("a lease of {lease} s")))?;
+            node.probe.iter().try_for_each(|probe| line("probe", probe))?;
         }
         output::line("records")?;
         Ok(records.iter().try_for_each(|record| output::line(format_args!("  {record}")))?)
@@ -208,7 +212,7 @@ impl Show {
 impl Renew {
     fn run(self) -> Result<(), Failure> {
         let path = format!("{}/renew", path(&self.domain));
-        let lease = Client::open(&self.api)?.act::<Lease>(&path, &json!({}), &[])?.body;
+        let lease = Client::open_for(&self.api, &self.domain)?.act::<Lease>(&path, &json!({}), &[])?.body;
         let Lease { domain, state, lease_until } = lease;
         Ok(output::line(format_args!("{domain}: {state}, lease until {lease_until}"))?)
     }
@@ -216,7 +220,7 @@ impl Renew {
 
 impl Act {
     fn run(self, action: &str) -> Result<(), Failure> {
-        let client = Client::open(&self.api)?;
+        let client = Client::open_for(&self.api, &self.domain)?;
         let body = self.reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
         let mut headers = Vec::new();
         let etag;
@@ -232,7 +236,7 @@ impl Act {
 
 impl Act {
     fn reset_key(self) -> Result<(), Failure> {
-        let client = Client::open(&self.api)?;
+        let client = Client::open_for(&self.api, &self.domain)?;
         let body = self.reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
         let etag = client.get::<Registration>(&path(&self.domain))?.body.etag;
         let answer =

@@ -8,9 +8,11 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Problem {
-    title: Option<String>,
-    detail: Option<String>,
-    instance: Option<String>,
+    /// What programs tell problems apart by.
+    r#type: Option<Box<str>>,
+    title: Option<Box<str>>,
+    detail: Option<Box<str>>,
+    instance: Option<Box<str>>,
     errors: Vec<Part>,
     /// The HTTP status, from the answer itself.
     #[serde(skip)]
@@ -31,7 +33,7 @@ impl Problem {
     /// Reads an error answer; an answer that is no problem body becomes one.
     pub(super) fn read(status: u16, body: &str) -> Self {
         let problem = serde_json::from_str(body).unwrap_or_else(|_| Self {
-            title: Some("the answer is not from a Tandem API: check the URL".to_owned()),
+            title: Some("the answer is not from a Tandem API: check the URL".into()),
             ..Self::default()
         });
         Self { status, ..problem }
@@ -81,12 +83,17 @@ pub(super) fn spoken(pointer: &str) -> String {
     text
 }
 
-/// What the caller of the command can do about a status, when the problem itself cannot know it.
-const fn hint(status: u16) -> Option<&'static str> {
-    match status {
-        401 => Some("give a valid token: TANDEM_TOKEN, --token-file FILE, or --data-dir of the running service"),
-        429 | 503 => Some("try again in a moment"),
-        500 => Some("the service's log says more under this instance"),
+/// What the caller of the command can do about a problem, when the problem itself cannot know it.
+fn hint(kind: &str, status: u16) -> Option<&'static str> {
+    match (kind, status) {
+        ("key-refused", _) => Some("sign with the node's key: --node-key FILE (an admin resets one that is lost)"),
+        ("old-serial", _) => Some("see that this machine's clock is right: serials are made from it"),
+        (_, 401) => Some(
+            "give a valid token: TANDEM_TOKEN, --token-file FILE, or --data-dir of the running service; \
+             `tandem join CODE` and `tandem register DOMAIN` get one",
+        ),
+        (_, 503) => Some("try again in a moment"),
+        (_, 500) => Some("the service's log says more under this instance"),
         _ => None,
     }
 }
@@ -109,7 +116,8 @@ impl fmt::Display for Problem {
                 write!(f, " ({rule})")?;
             }
         }
-        if let Some(hint) = hint(self.status) {
+        let kind = self.r#type.as_deref().and_then(|kind| kind.rsplit(':').next()).unwrap_or_default();
+        if let Some(hint) = hint(kind, self.status) {
             write!(f, "\n  {hint}")?;
         }
         if self.status >= 500

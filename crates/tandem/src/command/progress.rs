@@ -45,14 +45,14 @@ impl Progress {
             Shown::Bar(bar) => {
                 bar.inc(octets);
                 let rate = count as f64 / bar.elapsed().as_secs_f64().max(1e-3);
-                bar.set_message(format!("{count}, {rate:.0}/s"));
+                bar.set_message(format!("{count}{}", per_second(rate)));
             }
             Shown::Lines { what, begun, said } => {
                 if said.elapsed() >= PAUSE {
                     *said = Instant::now();
                     let rate = count as f64 / begun.elapsed().as_secs_f64();
                     // Nothing can be done about a standard error that is closed.
-                    let _ = writeln!(io::stderr(), "{count} {what}, {rate:.0}/s");
+                    let _ = writeln!(io::stderr(), "{count} {what}{}", per_second(rate));
                 }
             }
         }
@@ -72,4 +72,9 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// The rate, where it says anything.
+fn per_second(rate: f64) -> String {
+    if rate < 1.0 { String::new() } else { format!(", {rate:.0}/s") }
 }

@@ -13,7 +13,7 @@ use self::document::{KeyArg, NumberArg, Targets};
 use self::signing::Signing;
 use super::body::{Change, Warning};
 use super::client::{self, ApiArgs, Client, ClientError};
-use super::{Failure, output, problem};
+use super::{Failure, life, output, problem};
 
 /// Publish a node: register its domain, or replace what is registered
 ///
@@ -21,7 +21,8 @@ use super::{Failure, output, problem};
 /// changes nothing.
 ///
 /// An --address belongs to the --target before it. Addresses before the first --target belong to every target whose
-/// host is DOMAIN or below it. With a key the document is signed by it: once one signed, it has to. Hosts in other people's zones get no addresses: their own zone publishes them.
+/// host is DOMAIN or below it. Hosts in other people's zones get no addresses: their own zone publishes them. With a key
+/// the document is signed by it: once one signed, it has to.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
@@ -33,7 +34,8 @@ Examples:
   tandem publish debug.ostel.me --target sip.provider.example:5061 \\
       --number +15550101=sip:alice@debug.ostel.me --block +155502 --dry-run
   tandem publish example.org --target sip.example.org:5061 \\
-      --token-file example.org.token --node-key example.org.key")]
+      --token-file example.org.token --node-key example.org.key
+  tandem publish example.org --target sip.example.org:5061 --lease 1d --probe")]
 pub(super) struct Publish {
     // Before `domain`: clap's derived code takes fields out of the matches in this order, and this one looks at it.
     #[command(flatten)]
@@ -59,6 +61,18 @@ pub(super) struct Publish {
     /// How to reach the operator; never public
     #[arg(long, value_name = "TEXT")]
     contact: Option<String>,
+    /// Lease to ask for, until which it has to be renewed: 30m, 12h, 7d [default: the directory's, 7d]
+    #[arg(long, value_name = "TIME", value_parser = life::parse)]
+    lease: Option<u64>,
+    /// Be looked at from outside, as callers would, if the directory does that: TLS, the certificate's name, SIP OPTIONS
+    #[arg(long)]
+    probe: bool,
+    /// As --probe, without SIP OPTIONS
+    #[arg(long)]
+    probe_no_options: bool,
+    /// As --probe, and have TLSA records made of the keys that are seen
+    #[arg(long)]
+    probe_tlsa: bool,
     #[command(flatten)]
     signing: Signing,
     /// Show the records that this would make, and change nothing
@@ -110,6 +124,11 @@ impl Publish {
             (None, effect) => output::line(format_args!("{domain}: would be {effect}; nothing was changed"))?,
             (Some(serial), effect) => output::line(format_args!("{domain}: {effect}, serial {serial}"))?,
         }
+        match change.state.as_deref() {
+            None | Some("active") => {}
+            Some("pending") => output::line("  pending: DNS shows it when an admin has approved it")?,
+            Some(state) => output::line(format_args!("  {state}: `tandem nodes show {domain}` says why"))?,
+        }
         for note in &change.normalised {
             output::line(format_args!("  note: {}: kept as {}", name(&note.pointer), note.to))?;
         }
@@ -151,7 +170,7 @@ mod tests {
         let publish = parse(&format!(
             "o.me --target a.o.me:5061,10,5 --address 192.0.2.1 --address 2001:db8::1 --target b.o.me:5081 --address 192.0.2.2 \
              --number +15550101=sip:alice@o.me --number +15550102 --block +155502 --key {key} --key ca:{key} --ttl 30 \
-             --contact me --source 192.0.2.0/24"
+             --contact me --source 192.0.2.0/24 --lease 1d --probe-tlsa --probe-no-options"
         ))
         .unwrap();
         assert_eq!(
@@ -163,9 +182,12 @@ mod tests {
                 ],
                 "numbers": [{"e164": "+15550101", "uri": "sip:alice@o.me"}, {"e164": "+15550102"}, {"block": "+155502"}],
                 "keys": [{"holder": "node", "sha256": key}, {"holder": "authority", "sha256": key}],
-                "ttl": 30, "contact": "me", "sources": ["192.0.2.0/24"],
+                "ttl": 30, "contact": "me", "sources": ["192.0.2.0/24"], "lease_seconds": 86400,
+                "probe": {"options": false, "tlsa": true},
             })
         );
+        let publish = parse("o.me --target a.o.me:5061 --address 192.0.2.1 --probe").unwrap();
+        assert_eq!(publish.document()["probe"], json!({}));
     }
 
     #[test]
@@ -205,6 +227,7 @@ mod tests {
         assert_eq!(name(&["numbers", "0", "e164"]), "--number +1 (e164)");
         assert_eq!(name(&["numbers", "1"]), "--block +2");
         assert_eq!(name(&["ttl"]), "--ttl");
+        assert_eq!(name(&["lease_seconds"]), "--lease");
         assert_eq!(name(&["domain"]), "o.me");
         assert_eq!(publish.name_of(&["other"]), None);
     }

@@ -3,6 +3,9 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 use tandem_model::locate::is_public;
 use toml::Spanned;
@@ -19,6 +22,7 @@ const MAX_WEBHOOKS: usize = 8;
 pub(super) struct WebhookSpec {
     url: Spanned<String>,
     secret_file: Spanned<PathBuf>,
+    ca: Option<Spanned<PathBuf>>,
     #[serde(default)]
     private: bool,
 }
@@ -30,6 +34,8 @@ pub struct WebhookConfig {
     pub url: String,
     /// What the calls are signed with.
     pub secret: Vec<u8>,
+    /// The authorities that may sign its server's certificate, as DER; empty: those of the system.
+    pub authorities: Vec<Vec<u8>>,
     /// Whether it may lead to private and loopback addresses.
     pub private: bool,
 }
@@ -59,10 +65,28 @@ pub(super) fn check_into(specs: Vec<WebhookSpec>, folder: &Path, config: &mut Ve
         let url = faults.check(Some(spec.url), |url| parse_url(url, private));
         let make = "make one with `openssl rand -base64 32`";
         let secret = faults.check(Some(spec.secret_file), |file| read_secret(&folder.join(file), make));
-        if let (Some(url), Some(secret)) = (url, secret) {
-            config.push(WebhookConfig { url, secret, private });
+        let authorities = match spec.ca {
+            Some(file) => faults.check(Some(file), |file| read_authorities(&folder.join(file))),
+            None => Some(Vec::new()),
+        };
+        if let (Some(url), Some(secret), Some(authorities)) = (url, secret, authorities) {
+            config.push(WebhookConfig { url, secret, authorities, private });
         }
     }
+}
+
+/// The certificates in a PEM file.
+fn read_authorities(file: &Path) -> Result<Vec<Vec<u8>>, String> {
+    let wrong = |why: &dyn std::fmt::Display| format!("the authorities in {} cannot be used: {why}", file.display());
+    let found = CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))?;
+    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|error| wrong(&error))?;
+    if found.is_empty() {
+        return Err(wrong(&"there is no certificate in it (PEM)"));
+    }
+    // Here, so that a file of something else is told at the start, not by calls that fail.
+    let mut roots = RootCertStore::empty();
+    found.iter().try_for_each(|one| roots.add(one.clone())).map_err(|error| wrong(&error))?;
+    Ok(found.iter().map(|one| one.as_ref().to_vec()).collect())
 }
 
 /// The scheme, and host and port.
@@ -122,9 +146,24 @@ mod tests {
     }
 
     #[test]
+    fn authorities_that_are_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        assert!(read_authorities(&file).unwrap_err().contains("ca.pem"), "there is none");
+        std::fs::write(&file, "nothing").unwrap();
+        assert!(read_authorities(&file).unwrap_err().contains("no certificate"));
+        std::fs::write(&file, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        assert!(read_authorities(&file).is_err(), "no certificate inside");
+    }
+
+    #[test]
     fn nothing_secret_is_printed() {
-        let config =
-            WebhookConfig { url: "https://h.example/token123".into(), secret: b"hush".to_vec(), private: false };
+        let config = WebhookConfig {
+            url: "https://h.example/token123".into(),
+            secret: b"hush".to_vec(),
+            authorities: Vec::new(),
+            private: false,
+        };
         assert_eq!(format!("{config:?}"), "WebhookConfig { host: \"h.example\", private: false }");
     }
 }

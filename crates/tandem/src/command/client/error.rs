@@ -64,6 +64,14 @@ pub(in crate::command) enum ClientError {
     /// The file of tokens that `tandem join` made cannot be used.
     #[error(transparent)]
     Wallet(#[from] WalletError),
+    /// Tokens are kept, and which one is meant is not clear.
+    #[error("tokens of several domains are kept for {api}: say --as DOMAIN for one of them ({domains})")]
+    SeveralFit {
+        /// The API's URL.
+        api: String,
+        /// The domains that they are for.
+        domains: String,
+    },
     /// The variable holds something else.
     #[error("TANDEM_TOKEN is not a token: {0}")]
     TokenVariable(&'static str),

@@ -123,6 +123,12 @@ impl Wallet {
         there.filter(covers).max_by_key(|entry| entry.domain.len())
     }
 
+    /// The domains that tokens at `api` are for, for people.
+    pub(super) fn domains(&self, api: &str) -> String {
+        let there = self.tokens.iter().filter(|entry| entry.api == api);
+        there.map(|entry| entry.domain.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
     /// Keeps a token in the place of another one for the same domain.
     pub(in crate::command) fn keep(&mut self, entry: Entry) -> Result<(), WalletError> {
         self.tokens.retain(|known| known.api != entry.api || known.domain != entry.domain);

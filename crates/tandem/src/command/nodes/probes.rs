@@ -78,10 +78,18 @@ impl Probes {
             return Ok(output::line("this directory looks at nobody")?);
         }
         if !answer.asked {
-            return Ok(output::line("this node does not ask to be looked at: `probe` in its document")?);
+            return Ok(output::line(
+                "this node does not ask to be looked at: publish it with --probe (`probe` in its document)",
+            )?);
         }
         if answer.held {
             output::line("so many targets fail that the fault may be the directory's: failures do not count now")?;
+        }
+        if answer.targets.is_empty() {
+            output::line(
+                "nobody has looked yet: the directory does so soon after a node asks for it, and after a start",
+            )?;
+            return keys(&answer.keys);
         }
         let rows: Vec<_> = answer.targets.iter().flat_map(Target::rows).collect();
         output::table(["TARGET", "STATE", "ADDRESS", "LAST LOOK", "RESULT", "FAILURES", "NEXT"], &rows)?;
@@ -91,11 +99,16 @@ impl Probes {
                 output::line(format_args!("{}: {rule}: {detail}", look.address.as_deref().unwrap_or("-")))?;
             }
         }
-        Ok(answer.keys.iter().try_for_each(|key| {
-            let until = key.until.as_ref().map(|until| format!(", until {until}")).unwrap_or_default();
-            output::line(format_args!("key 3 1 1 {}{until}", key.sha256))
-        })?)
+        keys(&answer.keys)
     }
+}
+
+/// Shows the keys that are in TLSA records because they were seen.
+fn keys(keys: &[Key]) -> Result<(), Failure> {
+    Ok(keys.iter().try_for_each(|key| {
+        let until = key.until.as_ref().map(|until| format!(", until {until}")).unwrap_or_default();
+        output::line(format_args!("key 3 1 1 {}{until}", key.sha256))
+    })?)
 }
 
 impl Target {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
+use serde_json::{Value, json};
 use tandem_identity::{SignedDocument, Thumbprint};
 use tandem_model::DomainName;
 
@@ -31,6 +32,9 @@ pub(super) struct Verify {
     /// Check the signed document in this file, and ask nobody
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Print what was signed as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -41,7 +45,7 @@ impl Verify {
             Some(file) => std::fs::read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?,
             None => {
                 let path = format!("{}/document", super::path(&self.domain));
-                let text = Client::open(&self.api)?.get_optional(&path, "application/jose+json")?;
+                let text = Client::open_for(&self.api, &self.domain)?.get_optional(&path, "application/jose+json")?;
                 text.ok_or("there is no such node, or it has no signed document")?.into_bytes()
             }
         };
@@ -53,6 +57,18 @@ impl Verify {
             read.check_key(key)?;
         }
         let document = read.document();
+        if self.json {
+            return output::json(&json!({
+                "domain": document.domain.to_string(),
+                "key": read.key().thumbprint().to_string(),
+                "key_compared": self.key.is_some(),
+                "serial": document.serial,
+                "issued": document.issued,
+                "expires": document.expires,
+                "next_key": document.next_key.as_ref().map(ToString::to_string),
+                "document": serde_json::from_str::<Value>(&document.document.to_string())?,
+            }));
+        }
         let line = |name: &str, value: &dyn std::fmt::Display| output::line(format_args!("{name:10}{value}"));
         line("domain", &document.domain)?;
         line("signed by", &read.key().thumbprint())?;

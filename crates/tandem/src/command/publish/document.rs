@@ -192,6 +192,19 @@ impl Publish {
         if let Some(contact) = &self.contact {
             document.insert("contact".into(), contact.clone().into());
         }
+        if let Some(lease) = self.lease {
+            document.insert("lease_seconds".into(), lease.into());
+        }
+        if self.probe || self.probe_no_options || self.probe_tlsa {
+            let mut probe = Map::new();
+            if self.probe_no_options {
+                probe.insert("options".into(), false.into());
+            }
+            if self.probe_tlsa {
+                probe.insert("tlsa".into(), true.into());
+            }
+            document.insert("probe".into(), probe.into());
+        }
         document.into()
     }
 
@@ -221,6 +234,8 @@ impl Publish {
             ["sources", at] => Some(format!("--source {}", self.sources.get(index(at)?)?)),
             ["ttl"] => Some("--ttl".to_owned()),
             ["contact"] => Some("--contact".to_owned()),
+            ["lease_seconds"] => Some("--lease".to_owned()),
+            ["probe", ..] => Some("--probe".to_owned()),
             _ => None,
         }
     }
