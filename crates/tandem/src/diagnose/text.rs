@@ -26,7 +26,7 @@ pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-const fn is_unsafe(c: char) -> bool {
+fn is_unsafe(c: char) -> bool {
     // `is_control`: C0, DEL and C1, which has an escape character of its own.
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
