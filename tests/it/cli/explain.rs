@@ -195,10 +195,10 @@ fn a_wrong_certificate_is_told_as_what_it_is_cert_1() {
         (world.authority.certify("*.a.test"), &["certificate-other-name"]),
         (stranger.certify("wrong.a.test"), &["certificate-untrusted"]),
         (stranger.certify("other.test"), &["certificate-untrusted", "certificate-other-name"]),
-        (world.authority.certify_as(dated(2001, 2002)), &["certificate-expired"]),
-        (world.authority.certify_as(dated(2090, 2091)), &["certificate-not-yet-valid"]),
-        (world.authority.certify_as(nameless), &["certificate-without-name"]),
-        (world.authority.certify_as(sips), &["certificate-without-name"]),
+        (world.authority.certify_as(&dated(2001, 2002)), &["certificate-expired"]),
+        (world.authority.certify_as(&dated(2090, 2091)), &["certificate-not-yet-valid"]),
+        (world.authority.certify_as(&nameless), &["certificate-without-name"]),
+        (world.authority.certify_as(&sips), &["certificate-without-name"]),
     ] {
         server.become_(behaviour);
         let (report, well) = world.explained("wrong.a.test");
@@ -263,7 +263,7 @@ fn hostile_words_are_shown_harmless() {
     let mut parameters = CertificateParams::new(vec!["other.test".to_owned()]).unwrap();
     parameters.subject_alt_names.push(SanType::URI("x:\u{1b}]0;owned\u{7}\r\nok".try_into().unwrap()));
     parameters.distinguished_name.push(DnType::CommonName, "a\u{9b}31m\u{202e}b");
-    let server = Server::start("127.0.81.9", world.authority.certify_as(parameters));
+    let server = Server::start("127.0.81.9", world.authority.certify_as(&parameters));
     world.publish("evil.a.test", &[&server]);
     let naptr = "1.e164.a.test. IN NAPTR 1 1 \"u\" \"E2U+sip\" \"!^.*$!sip:\\027[31mx@evil.a.test!\" .\n";
     fs::write(world.folder.path().join("zones/e164.a.test.zone"), format!("{ZONE}{naptr}")).unwrap();

@@ -34,11 +34,11 @@ impl Authority {
         let mut parameters = CertificateParams::new(vec![domain.to_owned()]).unwrap();
         // Without a name of its own it would have that of its issuer, and OpenSSL would look no further.
         parameters.distinguished_name.push(DnType::CommonName, domain);
-        self.certify_as(parameters)
+        self.certify_as(&parameters)
     }
 
     /// The same, with a certificate of any content.
-    pub(crate) fn certify_as(&self, certificate: CertificateParams) -> Behaviour {
+    pub(crate) fn certify_as(&self, certificate: &CertificateParams) -> Behaviour {
         let key = KeyPair::generate().unwrap();
         let certificate = certificate.signed_by(&key, &self.issuer).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

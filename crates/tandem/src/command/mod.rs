@@ -73,7 +73,7 @@ Examples:
   tandem publish debug.ostn.test --target sip.debug.ostn.test:5061 \\
                                  --address 203.0.113.7
   tandem resolve alice@debug.ostn.test     # where a call goes, and why
-  tandem explain alice@debug.ostn.test     # the same, tried out, and what to mend
+  tandem explain alice@debug.ostn.test     # the same, tried out
   tandem nodes list
 
 Exit status: 0 done, 1 failed, 2 wrong usage.";
