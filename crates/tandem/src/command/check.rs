@@ -37,7 +37,7 @@ Examples:
   tandem check example.org --server 192.0.2.53 --no-connect
   tandem check example.org --json | jq -r '.paste[]'
 
-Exit status: 0 if calls get through and nothing is missing, 1 if not, 2 wrong usage.")]
+Exit status: 0 if calls get through and nothing is missing, 1 if not, 2 usage.")]
 pub(super) struct Check {
     /// The domain
     #[arg(value_name = "DOMAIN", value_parser = DomainName::parse)]

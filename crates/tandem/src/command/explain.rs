@@ -40,7 +40,7 @@ Examples:
   tandem explain +44-20-7946-0148 --enum-suffix e164.ostn.test
   tandem explain debug.ostn.test --json | jq -r '.faults[].mend'
 
-Exit status: 0 if a call gets through, 1 if not, 2 wrong usage.")]
+Exit status: 0 if a call gets through, 1 if not, 2 usage.")]
 pub(super) struct Explain {
     /// alice@domain, domain, sip:…, sips:…, tel:+… or +number
     #[arg(value_name = "URI", value_parser = Called::parse)]
