@@ -9,6 +9,7 @@ mod connect;
 pub mod dns;
 mod judge;
 mod name;
+mod portrait;
 mod possession;
 mod probe;
 pub mod schedule;
@@ -21,7 +22,8 @@ pub use challenge::{ChallengeError, PROTOCOL, Responder, ResponderError, TlsChal
 pub use connect::{CONNECT_TIMEOUT, ConnectError, MAX_ADDRESSES, SafeConnector};
 pub use judge::{Distrust, Judgement, MAX_CHAIN, Role, Trust, Trusted};
 pub use name::{Leaf, UnreadableCertificate, is_self_issued, spki, spki_digest};
+pub use portrait::{MAX_ENTRIES, MAX_TEXT, Portrait};
 pub use possession::{AnyClientCertificate, Possession};
 pub use probe::{PROBE_TIMEOUT, ProbeError, ProbeTarget, Prober, Sound};
 pub use suffix::{covers, is_public_suffix};
-pub use tls::{HANDSHAKE_TIMEOUT, TlsError};
+pub use tls::{HANDSHAKE_TIMEOUT, TlsError, handshake};

@@ -5,6 +5,6 @@ mod message;
 mod request;
 
 pub(crate) use exchange::ask;
-pub use exchange::{EXCHANGE_TIMEOUT, Life, SipError};
+pub use exchange::{EXCHANGE_TIMEOUT, Life, SipError, ask_options};
 pub use message::{MAX_HEADERS, MAX_MESSAGE, Malformed, Message, Start};
 pub use request::{Options, RequestIds};

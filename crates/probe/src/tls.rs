@@ -20,8 +20,13 @@ use tokio_rustls::client::TlsStream;
 /// Longest wait for one TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// TLS 1.3 or 1.2 over `stream`, with SNI = `domain` (CERT-22, CERT-60, CERT-61); the chain comes back, leaf first.
-pub(crate) async fn handshake(
+/// TLS 1.3 or 1.2 over `stream`, with SNI = `domain` (CERT-22, CERT-60, CERT-61); the chain comes back, leaf first, and is
+/// not judged: nothing may be sent before it is. Takes at most [`HANDSHAKE_TIMEOUT`].
+///
+/// # Errors
+///
+/// [`TlsError`] says what failed.
+pub async fn handshake(
     stream: TcpStream,
     domain: &DomainName,
     provider: &Arc<CryptoProvider>,

@@ -29,6 +29,7 @@ mod results;
 mod settings;
 mod sips;
 mod targets;
+mod trace;
 mod upstream;
 mod verify;
 
@@ -41,7 +42,8 @@ pub use settings::{
     SettingsError, TOTAL_TIMEOUT, local_families,
 };
 pub use targets::{MAX_RETRY_AFTER, Report};
+pub use trace::{Asked, MAX_TRACED, Trace};
 pub use verify::{
-    CONNECT_TIMEOUT, ConnectError, Connected, Connector, HANDSHAKE_TIMEOUT, Inbound, InboundBy, NotVerified, Untrusted,
-    VerifiedBy,
+    CONNECT_TIMEOUT, ConnectError, Connected, Connector, Examination, HANDSHAKE_TIMEOUT, Inbound, InboundBy,
+    NotVerified, Proof, Session, TlsaLook, Untrusted, VerifiedBy,
 };

@@ -233,8 +233,9 @@ impl Resolver {
         HostAnswer::new(name, replies, self.0.settings.client.reach)
     }
 
-    /// One question, as the machine would ask it, bounded by the total time.
-    pub(crate) async fn ask(&self, question: &Question) -> Told {
+    /// One question, as a search would ask it: from what is kept, else from the name servers. Takes at most
+    /// [`Settings::total_timeout`]. The second is what a trusted validator says of the reply.
+    pub async fn ask(&self, question: &Question) -> (Reply, Dnssec) {
         let asking = self.0.answers.ask(&self.0.upstream, question, Duration::ZERO);
         let told = timeout(self.0.settings.total_timeout, asking).await;
         told.unwrap_or((Reply::Failed(Failure::Timeout), Dnssec::Indeterminate))

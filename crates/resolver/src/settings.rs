@@ -7,6 +7,8 @@ use tandem_model::DomainName;
 use tandem_model::locate::{Client, Families};
 use tandem_model::numbering::Wanted;
 
+use crate::trace::Trace;
+
 /// Longest wait for one question, retransmissions and a second try over TCP included.
 pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for everything that one URI needs (LOC-90).
@@ -41,6 +43,8 @@ pub struct Settings {
     pub own: Own,
     /// Where telephone numbers are looked up.
     pub numbers: Numbers,
+    /// Where each question to a name server is written down, with its reply; for one call at a time, and for people.
+    pub trace: Option<Trace>,
 }
 
 impl Default for Settings {
@@ -56,6 +60,7 @@ impl Default for Settings {
             dnssec: DnssecTrust::default(),
             own: Own::default(),
             numbers: Numbers::default(),
+            trace: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
@@ -17,6 +17,7 @@ use tracing::debug;
 use crate::answers::Told;
 use crate::convert;
 use crate::settings::{DnssecTrust, MAX_PARALLEL, MAX_SERVERS, NameServers, Settings, SettingsError};
+use crate::trace::Trace;
 
 /// What UDP may carry towards us without fragments (RFC 9715 3.2, DNS flag day 2020).
 const EDNS_PAYLOAD: u16 = 1232;
@@ -32,6 +33,7 @@ pub(crate) struct Upstream {
     question_timeout: Duration,
     /// A connection carries a limited number of questions; more wait here instead of failing.
     slots: Semaphore,
+    trace: Option<Trace>,
 }
 
 /// Name servers that are equals.
@@ -65,12 +67,22 @@ impl Upstream {
         if trust != DnssecTrust::Nobody && !groups.iter().any(|group| group.trusted) {
             return Err(SettingsError::NotLoopback);
         }
-        Ok(Self { groups, question_timeout: settings.question_timeout, slots: Semaphore::new(parallel) })
+        let (question_timeout, trace) = (settings.question_timeout, settings.trace.clone());
+        Ok(Self { groups, question_timeout, slots: Semaphore::new(parallel), trace })
+    }
+
+    /// Puts one question, and notes it where that is wanted.
+    pub(crate) async fn ask(&self, question: &Question) -> Told {
+        let Some(trace) = &self.trace else { return self.put(question).await };
+        let (at, since) = (trace.ask(question), Instant::now());
+        let told = self.put(question).await;
+        trace.tell(at, &told, since);
+        told
     }
 
     /// Puts one question. Each exchange takes at most the question timeout; the caller's own limit bounds them all, and
     /// the wait for a free slot.
-    pub(crate) async fn ask(&self, question: &Question) -> Told {
+    async fn put(&self, question: &Question) -> Told {
         let failed = |failure| (Reply::Failed(failure), Dnssec::Indeterminate);
         let Ok(query) = convert::query(question) else { return failed(Failure::Unreadable) };
         let Ok(_slot) = self.slots.acquire().await else { return failed(Failure::Unreachable) };

@@ -11,11 +11,13 @@
 
 mod connect;
 mod dane;
+mod examine;
 mod inbound;
 
 use std::sync::Arc;
 
 pub use connect::{CONNECT_TIMEOUT, ConnectError, Connected, HANDSHAKE_TIMEOUT};
+pub use examine::{Examination, Proof, Session, TlsaLook};
 pub use inbound::{Inbound, InboundBy, NotVerified};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -89,10 +91,8 @@ impl Connector {
         if !hop.dnssec.address.is_secure() {
             return Ok(without_records());
         }
-        // CERT-40.
-        let port = format!("_{}", hop.address.port());
-        let Ok(name) = target.prefixed(&[&port, "_tcp"]) else { return Ok(without_records()) };
-        let (reply, dnssec) = self.resolver.ask(&Question { name, kind: Kind::Tlsa }).await;
+        let Some(question) = tlsa_question(target, hop) else { return Ok(without_records()) };
+        let (reply, dnssec) = self.resolver.ask(&question).await;
         match reply {
             Reply::Failed(failure) => Err(ConnectError::TlsaLookup(failure)),
             Reply::Records(answer) if dnssec.is_secure() => {
@@ -109,6 +109,13 @@ impl Connector {
     }
 }
 
+/// Where a target's TLSA records are (CERT-40); `None` if no such name can be.
+fn tlsa_question(target: &DomainName, hop: &NextHop) -> Option<Question> {
+    let port = format!("_{}", hop.address.port());
+    let name = target.prefixed(&[&port, "_tcp"]).ok()?;
+    Some(Question { name, kind: Kind::Tlsa })
+}
+
 /// What has to prove a server.
 #[derive(Debug)]
 enum Way {
@@ -121,6 +128,15 @@ enum Way {
 }
 
 impl Way {
+    /// What the server is asked for by (SNI).
+    fn server_name<'n>(&self, hop: &'n NextHop, domain: &'n DomainName) -> &'n DomainName {
+        match (self, &hop.srv_target) {
+            // CERT-46: with DANE by the name that its records are at.
+            (Self::Dane { .. }, Some(target)) => target,
+            _ => domain, // CERT-22
+        }
+    }
+
     fn judge(&self, chain: &[CertificateDer<'_>], trust: &Trust, now: UnixTime) -> Result<VerifiedBy, Untrusted> {
         match self {
             Self::Pins { domain, keys } => {

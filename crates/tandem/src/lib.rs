@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod command;
 pub mod config;
 pub mod cookie_secret;
+mod diagnose;
 mod file_limit;
 mod host_lookup;
 mod mailer;

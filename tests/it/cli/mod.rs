@@ -5,6 +5,7 @@ mod client;
 mod configure;
 mod disk_full;
 mod durability;
+mod explain;
 mod first_minutes;
 mod help;
 mod import;

@@ -31,11 +31,16 @@ impl Authority {
 
     /// How a server behaves that has a new key and a certificate for `domain`.
     pub(crate) fn certify(&self, domain: &str) -> Behaviour {
-        let key = KeyPair::generate().unwrap();
         let mut parameters = CertificateParams::new(vec![domain.to_owned()]).unwrap();
         // Without a name of its own it would have that of its issuer, and OpenSSL would look no further.
         parameters.distinguished_name.push(DnType::CommonName, domain);
-        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
+        self.certify_as(&parameters)
+    }
+
+    /// The same, with a certificate of any content.
+    pub(crate) fn certify_as(&self, certificate: &CertificateParams) -> Behaviour {
+        let key = KeyPair::generate().unwrap();
+        let certificate = certificate.signed_by(&key, &self.issuer).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use tandem_model::DomainName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
@@ -31,6 +32,22 @@ pub enum Life {
         /// When to come back, in seconds, if it says so.
         retry_after: Option<u32>,
     },
+}
+
+/// Asks who is at the other end of `stream`, which must have proved that it is `domain`, whether it is there. We call
+/// ourselves `from`. Takes at most [`EXCHANGE_TIMEOUT`].
+///
+/// # Errors
+///
+/// [`SipError`]: there is no final response.
+pub async fn ask_options<S>(stream: &mut S, domain: &DomainName, from: &DomainName) -> Result<Life, SipError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut random = [0; 24];
+    getrandom::fill(&mut random).map_err(|error| SipError::Io(io::Error::other(error.to_string())))?;
+    let ids = RequestIds::new(random);
+    ask(stream, Options { domain, from, ids: &ids }).await
 }
 
 /// Sends the request and waits for its final response.
@@ -118,7 +135,6 @@ pub enum SipError {
 
 #[cfg(test)]
 mod tests {
-    use tandem_model::DomainName;
     use tokio::io::duplex;
 
     use super::*;

@@ -68,11 +68,7 @@ impl Connector {
     pub async fn connect_hop(&self, hop: &NextHop) -> Result<Connected, ConnectError> {
         let (Service::Tls, Some(domain)) = (hop.service, &hop.tls_name) else { return Err(ConnectError::NotTls) };
         let way = self.way(hop, domain).await?;
-        // CERT-46: with DANE the server is asked for by the name that its records are at.
-        let sni = match (&way, &hop.srv_target) {
-            (Way::Dane { .. }, Some(target)) => target,
-            _ => domain, // CERT-22
-        };
+        let sni = way.server_name(hop, domain);
         let name = ServerName::try_from(sni.to_string()).map_err(|_| ConnectError::NotTls)?;
         let verdict = Arc::new(OnceLock::new());
         let config = self.config(HopVerifier {

@@ -7,7 +7,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use sha2::{Digest as _, Sha256, Sha512};
 use tandem_model::DomainName;
 use tandem_model::locate::TlsaData;
-use tandem_probe::{Leaf, Role, Trust, spki};
+use tandem_probe::{Leaf, MAX_CHAIN, Role, Trust, spki};
 
 use super::{Untrusted, VerifiedBy};
 
@@ -33,7 +33,7 @@ pub(super) fn usable(records: impl IntoIterator<Item = TlsaData>) -> Vec<TlsaDat
     records.iter().filter(|record| !stronger(record)).cloned().collect()
 }
 
-fn is_usable(record: &TlsaData) -> bool {
+pub(super) fn is_usable(record: &TlsaData) -> bool {
     let length_fits = match record.matching {
         WHOLE => !record.data.is_empty(),
         SHA_256 => record.data.len() == 32,
@@ -70,6 +70,13 @@ pub(super) fn judge(
     trust.leads_to(chain, Some(&anchors), Role::Server, now).map_err(Untrusted::Certificate)?;
     super::named(&Leaf::read(end).map_err(|_| Untrusted::Unreadable)?, names)?;
     Ok(VerifiedBy::DaneAuthority)
+}
+
+/// Whether a record fits the leaf (usages 1 and 3) or an authority (0 and 2) of a chain; nothing else is looked at.
+pub(super) fn fits_chain(record: &TlsaData, chain: &[CertificateDer<'_>]) -> bool {
+    let Some((end, rest)) = chain.split_first() else { return false };
+    let is_leaf = matches!(record.usage, 1 | DANE_EE);
+    if is_leaf { fits(record, end) } else { rest.iter().take(MAX_CHAIN).any(|certificate| fits(record, certificate)) }
 }
 
 /// Whether a record's data is this certificate's, by its selector and matching type (RFC 6698 2.1).

@@ -45,20 +45,20 @@ const OWN_CERTIFICATE: &str = "api.crt";
 pub(super) struct ApiArgs {
     /// URL of the API [default: the service running with --data-dir, or http://127.0.0.1:5380]
     #[arg(long, value_name = "URL", env = "TANDEM_API", help_heading = "API")]
-    api: Option<String>,
+    pub(super) api: Option<String>,
     /// File that holds the token [default: TANDEM_TOKEN, DIR/admin.token for a service on this machine, or what
     /// `tandem join` kept]
     #[arg(long, value_name = "FILE", help_heading = "API")]
-    token_file: Option<PathBuf>,
+    pub(super) token_file: Option<PathBuf>,
     /// Of the tokens that `tandem join` and `tandem register` kept, take that of this domain [default: that of the domain the
     /// command is about, or the only one]
     #[arg(long = "as", value_name = "DOMAIN", help_heading = "API")]
-    as_domain: Option<String>,
+    pub(super) as_domain: Option<String>,
     /// Certificate (PEM) to trust for https [default: DIR/api.crt and those of the system]
     #[arg(long, value_name = "FILE", help_heading = "API")]
-    ca: Option<PathBuf>,
+    pub(super) ca: Option<PathBuf>,
     #[command(flatten, next_help_heading = "API")]
-    here: Here,
+    pub(super) here: Here,
 }
 
 impl ApiArgs {

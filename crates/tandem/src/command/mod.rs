@@ -6,9 +6,11 @@ mod audit;
 mod backup;
 mod body;
 mod changes;
+mod check;
 mod check_config;
 mod client;
 mod configure;
+mod explain;
 mod export;
 mod here;
 mod import;
@@ -42,6 +44,11 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 /// Why a subcommand failed; its sources are printed behind it.
 type Failure = Box<dyn Error + Send + Sync>;
 
+/// A command has said already, on standard output, what is wrong: nothing is left but the exit status.
+#[derive(Debug, thiserror::Error)]
+#[error("it was told already")]
+struct Told;
+
 /// Most lines of a message in one event of the log.
 const MAX_REASONS: usize = 20;
 
@@ -66,6 +73,7 @@ Examples:
   tandem publish debug.ostn.test --target sip.debug.ostn.test:5061 \\
                                  --address 203.0.113.7
   tandem resolve alice@debug.ostn.test     # where a call goes, and why
+  tandem explain alice@debug.ostn.test     # the same, tried out
   tandem nodes list
 
 Exit status: 0 done, 1 failed, 2 wrong usage.";
@@ -83,6 +91,8 @@ enum Command {
     Changes(changes::Changes),
     Audit(audit::Audit),
     Resolve(resolve::Resolve),
+    Explain(explain::Explain),
+    Check(check::Check),
     Import(import::Import),
     Export(export::Export),
     Backup(backup::Backup),
@@ -116,6 +126,8 @@ pub fn main() -> ExitCode {
         Command::Changes(command) => command.run(),
         Command::Audit(command) => command.run(),
         Command::Resolve(command) => command.run(),
+        Command::Explain(command) => command.run(),
+        Command::Check(command) => command.run(),
         Command::Import(command) => command.run(),
         Command::Export(command) => command.run(),
         Command::Backup(command) => command.run(),
@@ -131,6 +143,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if is_closed_pipe(failure.as_ref()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is::<Told>() => ExitCode::from(FAILED),
         Err(failure) => {
             // Nothing can be done about a standard error that is closed.
             let _ = writeln!(io::stderr(), "error: {}", with_sources(failure.as_ref()));

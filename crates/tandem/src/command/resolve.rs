@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::Parser;
 use serde_json::{Value, json};
-use tandem_model::locate::{Client, NextHop, Reach};
+use tandem_model::locate::{Client, Families, NextHop, Reach};
 use tandem_model::{Called, DomainName};
 use tandem_resolver::{DnssecTrust, NameServers, Numbers, Outcome, Resolved, Resolver, Settings, local_families};
 
@@ -62,15 +62,20 @@ fn parse_server(text: &str) -> Result<SocketAddr, &'static str> {
 }
 
 impl Asking {
-    /// The resolver: the servers that were named, else the directory on this machine and those of the system.
-    pub(super) fn resolver(&self) -> Result<Resolver, Failure> {
-        self.resolver_with(&Settings::default())
+    /// Where the service on this machine keeps its data.
+    pub(super) const fn here(&self) -> &Here {
+        &self.here
     }
 
-    /// The same, with more settings.
-    fn resolver_with(&self, settings: &Settings) -> Result<Resolver, Failure> {
+    /// The resolver: the servers that were named, else the directory on this machine and those of the system.
+    pub(super) fn resolver(&self) -> Result<Resolver, Failure> {
+        self.resolver_with(&Settings::default(), local_families())
+    }
+
+    /// The same, with more settings, for these address families.
+    pub(super) fn resolver_with(&self, settings: &Settings, families: Families) -> Result<Resolver, Failure> {
         let reach = if self.allow_private { Reach::Any } else { Reach::Public };
-        let client = Client { reach, families: local_families(), ..Client::default() };
+        let client = Client { reach, families, ..Client::default() };
         let start = |servers| Resolver::new(Settings { servers, client: client.clone(), ..settings.clone() });
         if !self.servers.is_empty() {
             return Ok(start(NameServers::Only(self.servers.clone()))?);
@@ -89,7 +94,8 @@ impl Resolve {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let numbers = Numbers { suffixes: self.enum_suffixes.clone(), ..Numbers::default() };
         let dnssec = if self.dnssec { DnssecTrust::Loopback } else { DnssecTrust::Nobody };
-        let resolver = self.asking.resolver_with(&Settings { numbers, dnssec, ..Settings::default() })?;
+        let resolver =
+            self.asking.resolver_with(&Settings { numbers, dnssec, ..Settings::default() }, local_families())?;
         let resolved = runtime.block_on(resolver.resolve(&self.called));
         if self.json {
             output::json(&self.to_json(&resolved))?;
@@ -138,7 +144,7 @@ impl Resolve {
 }
 
 /// The outcome's name for scripts: part of the command's interface.
-const fn outcome_name(outcome: &Outcome) -> &'static str {
+pub(super) const fn outcome_name(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Found(_) => "found",
         Outcome::NotAMember(_) => "not-a-member",

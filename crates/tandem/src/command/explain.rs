@@ -1,0 +1,210 @@
+//! `tandem explain`: why a call to a SIP URI or a number works, or does not, and what to mend.
+
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use tandem_model::lint::PLAIN_SERVICES;
+use tandem_model::locate::{Data, Families, Found, Kind, Question, Reply};
+use tandem_model::{Called, DomainName};
+use tandem_resolver::{Connector, DnssecTrust, Numbers, Resolved, Resolver, Settings, Trace};
+
+use tokio::time::timeout_at;
+
+use self::report::Report;
+use super::resolve::Asking;
+use super::{Failure, Told, output};
+use crate::diagnose::{Fault, look, text};
+
+/// Longest time for everything, unless it is set, in seconds.
+const TIMEOUT: u64 = 20;
+/// Longest time that can be set, in seconds.
+const MAX_TIMEOUT: u64 = 120;
+/// Most records of plain SIP that are named.
+const MAX_PLAIN: usize = 4;
+
+/// Show why a call to a SIP URI or a number works, or does not: every record, every address tried, and what to mend
+///
+/// Looks the domain up as `resolve` does, for both address families, then connects to each address: TCP, TLS, the
+/// certificate's names and who must be named there, TLSA records, SIP OPTIONS. Works for any SIP domain, member or not.
+/// Only who has proved to be the domain is spoken to in SIP.
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Examples:
+  tandem explain alice@debug.ostn.test
+  tandem explain example.org --server 192.0.2.53 --ca federation-ca.pem
+  tandem explain +44-20-7946-0148 --enum-suffix e164.ostn.test
+  tandem explain debug.ostn.test --json | jq -r '.faults[].mend'
+
+Exit status: 0 if a call gets through, 1 if not, 2 usage.")]
+pub(super) struct Explain {
+    /// alice@domain, domain, sip:…, sips:…, tel:+… or +number
+    #[arg(value_name = "URI", value_parser = Called::parse)]
+    called: Called,
+    #[command(flatten)]
+    asking: Asking,
+    /// Look numbers up under this ENUM suffix; may be given several times, the first that has a usable URI counts
+    #[arg(long = "enum-suffix", value_name = "DOMAIN", value_parser = DomainName::parse)]
+    enum_suffixes: Vec<DomainName>,
+    #[command(flatten)]
+    looking: Looking,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a command looks at servers.
+#[derive(Debug, clap::Args)]
+pub(super) struct Looking {
+    /// Believe the name servers' word on DNSSEC: they must all be on this machine, and validate
+    #[arg(long)]
+    dnssec: bool,
+    /// Certificates of authorities (PEM) to believe [default: those of the system]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Look at DNS alone, connect to nobody
+    #[arg(long)]
+    no_connect: bool,
+    /// Longest time for everything, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT,
+          value_parser = clap::value_parser!(u64).range(1..=MAX_TIMEOUT))]
+    timeout: u64,
+}
+
+impl Looking {
+    /// When it has to be over.
+    pub(super) fn until(&self) -> Instant {
+        Instant::now() + Duration::from_secs(self.timeout)
+    }
+
+    /// Whether servers are connected to.
+    pub(super) const fn connects(&self) -> bool {
+        !self.no_connect
+    }
+
+    /// A resolver that notes what it asks, for both address families whatever this machine has.
+    pub(super) fn resolver(&self, asking: &Asking, numbers: Numbers) -> Result<(Resolver, Trace), Failure> {
+        let (dnssec, trace) = (if self.dnssec { DnssecTrust::Loopback } else { DnssecTrust::Nobody }, Trace::new());
+        let settings = Settings { numbers, dnssec, trace: Some(trace.clone()), ..Settings::default() };
+        // Questions get no more than half of the time, so that some is left for connections.
+        let total_timeout = settings.total_timeout.min(Duration::from_millis(self.timeout * 500));
+        let settings = Settings { total_timeout, ..settings };
+        Ok((asking.resolver_with(&settings, Families::V6ThenV4)?, trace))
+    }
+
+    /// Waits for questions that were asked ahead and not needed in the end, so that their answers can be shown, too.
+    pub(super) async fn settle(resolver: &Resolver, trace: &Trace, until: Instant) {
+        for asked in trace.asked().iter().filter(|asked| asked.told.is_none()) {
+            // It is under way already: this waits for the same exchange.
+            if timeout_at(until.into(), resolver.ask(&asked.question)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The authorities that are believed.
+    pub(super) fn connector(&self, resolver: Resolver) -> Result<Connector, Failure> {
+        let authorities = match &self.ca {
+            Some(file) => read_authorities(file)?,
+            None => rustls_native_certs::load_native_certs().certs,
+        };
+        Ok(Connector::new(resolver, authorities).0)
+    }
+}
+
+fn read_authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = read.map_err(|error| format!("--ca {}: {error}", file.display()))?;
+    if certificates.is_empty() {
+        return Err(format!("--ca {}: it holds no certificate in PEM", file.display()).into());
+    }
+    Ok(certificates)
+}
+
+impl Explain {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let report = runtime.block_on(self.explain())?;
+        // A question that nobody waits for any more must not hold the end up.
+        runtime.shutdown_background();
+        if self.json {
+            let mut value = report.to_json();
+            text::plain_json(&mut value);
+            output::json(&value)?;
+        } else {
+            report.tell()?;
+        }
+        if report.is_callable() { Ok(()) } else { Err(Told.into()) }
+    }
+
+    async fn explain(&self) -> Result<Report, Failure> {
+        let until = self.looking.until();
+        let numbers = Numbers { suffixes: self.enum_suffixes.clone(), ..Numbers::default() };
+        let (resolver, trace) = self.looking.resolver(&self.asking, numbers)?;
+        let connector = self.looking.connector(resolver.clone())?;
+        let resolved = resolver.resolve(&self.called).await;
+        let mut faults: Vec<Fault> = resolved.resolution.outcome.error().map(Fault::of_search).into_iter().collect();
+        let without_service = domain_without_service(&resolved);
+        if let Some(domain) = &without_service {
+            // It is the reason of what follows.
+            faults.splice(..0, plain_services(&resolver, domain, until).await);
+        }
+        let hops = resolved.resolution.next_hops();
+        let looks = if self.looking.connects() { look::at_all(&connector, hops, until).await } else { Vec::new() };
+        Looking::settle(&resolver, &trace, until).await;
+        let looked = self.looking.connects();
+        Ok(Report { called: self.called.clone(), resolved, asked: trace.asked(), looks, looked, faults })
+    }
+}
+
+/// The domain that was called, if no SRV record of SIP over TLS led anywhere.
+fn domain_without_service(resolved: &Resolved) -> Option<DomainName> {
+    let uri = resolved.uri.as_ref()?;
+    let asked = uri.port().is_none() && uri.host().as_name().is_some();
+    let by_service = resolved.resolution.next_hops().iter().any(|hop| hop.srv_target.is_some());
+    let denied = resolved.resolution.outcome.error().is_some_and(|error| {
+        use tandem_model::locate::LocateError as E;
+        !matches!(error, E::NoUsableAddress(_) | E::NoCommonTransport(_))
+    });
+    if asked && !by_service && !denied { uri.host().as_name().cloned() } else { None }
+}
+
+/// What a domain offers that has no SIP over TLS in DNS.
+async fn plain_services(resolver: &Resolver, domain: &DomainName, until: Instant) -> Option<Fault> {
+    let mut plain = Vec::new();
+    for found in records(resolver, domain, Kind::Naptr, until).await {
+        if let Data::Naptr(naptr) = &found.data
+            && naptr.services.to_ascii_uppercase().starts_with("SIP+")
+        {
+            plain.push(format!("NAPTR {}", naptr.services));
+        }
+    }
+    for labels in PLAIN_SERVICES {
+        let Ok(name) = domain.prefixed(&labels) else { continue };
+        if !records(resolver, &name, Kind::Srv, until).await.is_empty() {
+            plain.push(format!("SRV {name}"));
+        }
+    }
+    plain.truncate(MAX_PLAIN);
+    let mend = format!("Publish `_sips._tcp.{domain}. SRV 10 0 5061 sip.{domain}.`, and listen there with TLS.");
+    Some(if plain.is_empty() {
+        let text = format!("{domain} has no SRV record for SIP over TLS: only its own address can be tried");
+        Fault::doubt("no-sips-record", "LOC-37", text, mend)
+    } else {
+        let text = format!("{domain} offers SIP without TLS only ({}): it is not used", plain.join(", "));
+        Fault::grave("plaintext-only", "LOC-36", text, mend)
+    })
+}
+
+/// What stands at a name; nothing, if nobody knows.
+async fn records(resolver: &Resolver, name: &DomainName, kind: Kind, until: Instant) -> Vec<Found> {
+    let question = Question { name: name.clone(), kind };
+    match timeout_at(until.into(), resolver.ask(&question)).await {
+        Ok((Reply::Records(answer), _)) => answer.records,
+        Ok((Reply::NoData { .. } | Reply::NxDomain { .. } | Reply::Failed(_), _)) | Err(_) => Vec::new(),
+    }
+}
