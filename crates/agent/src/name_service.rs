@@ -1,4 +1,4 @@
-//! Name service for this host (decision 38): the copy of the members as a DNS overlay, in front of the host's resolver.
+//! Name service for this host (decision 41): the copy of the members as a DNS overlay, in front of the host's resolver.
 //!
 //! One task follows the snapshots and tells the [`Roster`] what became of each member that changed. It costs what changed, so
 //! that bad news are in the next answer.
