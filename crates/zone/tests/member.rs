@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: what fails here is what is tested")]
 
+#[expect(dead_code, reason = "what makes random holders is for other tests")]
 mod support;
 
 use std::collections::BTreeSet;
