@@ -70,6 +70,31 @@ fn a_newcomer_joins_and_publishes() {
     publish(&node, "debug.ostn.test").success();
 }
 
+/// What the agent's guide has an operator type: the token in a file of its own.
+#[test]
+fn the_token_goes_into_the_file_that_is_named() {
+    let (service, node) = (Service::start(), Elsewhere::new());
+    let join = |domain: &str| {
+        let (_, code) = invite(&service, domain);
+        node.tandem(["join", &code, "--api", service.api_url(), "--token-file", "node.token"])
+    };
+    let joined = join("debug.ostn.test").success();
+    assert!(joined.starts_with("debug.ostn.test: joined; the token is in node.token\n"), "{joined}");
+    let file = node.0.path().join("node.token");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let secret = std::fs::read_to_string(&file).unwrap();
+    let kept = std::fs::read_to_string(node.tokens()).unwrap();
+    assert!(!kept.contains(secret.trim()) && !kept.contains("debug.ostn.test"), "in one place alone: {kept}");
+    let api = service.api_url();
+    node.tandem(["nodes", "list", "--api", api]).failure(1);
+    node.tandem(["nodes", "list", "--api", api, "--token-file", "node.token"]).success();
+
+    // A token that is there is not lost to another one, and the code is not used up by the attempt.
+    let refused = join("lab.ostn.test").failure(1);
+    assert!(refused.contains("node.token is there already"), "{refused}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), secret);
+}
+
 #[test]
 fn who_has_joined_with_two_domains_acts_for_each() {
     let (service, node) = (Service::start(), Elsewhere::new());

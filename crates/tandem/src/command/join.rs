@@ -3,18 +3,19 @@
 use clap::Parser;
 use serde_json::{Value, json};
 
-use super::client::{ApiArgs, Client, ClientError, Entry, Wallet};
+use super::client::{ApiArgs, Client, ClientError, Entry, Wallet, replace};
 use super::{Failure, output};
 
 /// Become a member with the code of an invitation
 ///
 /// The code works once. The token that it makes is kept in a file that only you can read (tandem/tokens.json in
-/// XDG_CONFIG_HOME or ~/.config); `tandem publish` and the others take it from there. If the answer gets lost on its way,
-/// the same command again brings it.
+/// XDG_CONFIG_HOME or ~/.config); `tandem publish` and the others take it from there. With --token-file it is kept in that
+/// file alone, as `tandem agent` wants it. If the answer gets lost on its way, the same command again brings it.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
   tandem join tandem_invite_3q2-7wAAAA --api https://directory.example
+  tandem join tandem_invite_3q2-7wAAAA --api https://directory.example --token-file node.token
   tandem publish example.org --target sip.example.org:5061")]
 pub(super) struct Join {
     /// The code, as the operator of the directory gave it
@@ -28,6 +29,12 @@ impl Join {
     pub(super) fn run(self) -> Result<(), Failure> {
         let client = Client::open_without_token(&self.api)?;
         let code = self.code.trim();
+        let own_file = self.api.token_file();
+        if let Some(file) = own_file.filter(|file| file.exists()) {
+            return Err(
+                format!("{} is there already, perhaps with a token in use: name another file", file.display()).into()
+            );
+        }
         let mut wallet = Wallet::open()?;
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|error| format!("the system gives no random numbers: {error}"))?;
@@ -47,11 +54,18 @@ impl Join {
         };
         let secret = answer["secret"].as_str().ok_or("the answer holds no token")?;
         let domain = answer["names"][0].as_str().ok_or("the answer holds no domain")?;
-        wallet.forget(code);
-        let api = client.base().to_owned();
-        let entry = Entry { api, domain: domain.to_owned(), token: secret.to_owned(), key: None };
-        wallet.keep(entry)?;
-        output::line(format_args!("{domain}: joined; the token is in {}", wallet.file().display()))?;
+        if let Some(file) = own_file {
+            replace(file, format!("{secret}\n").as_bytes())
+                .map_err(|error| format!("the token cannot be written to {}: {error}", file.display()))?;
+            wallet.forget(code);
+            wallet.write()?;
+        } else {
+            wallet.forget(code);
+            let api = client.base().to_owned();
+            wallet.keep(Entry { api, domain: domain.to_owned(), token: secret.to_owned(), key: None })?;
+        }
+        let file = own_file.unwrap_or_else(|| wallet.file());
+        output::line(format_args!("{domain}: joined; the token is in {}", file.display()))?;
         if let Some(expires) = answer["expires"].as_str() {
             output::line(format_args!("It ends {expires}."))?;
         }
