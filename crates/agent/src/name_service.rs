@@ -123,7 +123,7 @@ fn news<'m>(
         None => (None, News::Gone),
         Some(member) => match member.shown() {
             // Its numbers have to be known to be blocked.
-            Some(node) if is_bad => (Some(News::Member(node)), News::Blocked(BlockReason::Unusable)),
+            Some(node) if is_bad => (Some(News::Member(node)), News::Blocked(BlockReason::NoneGood)),
             Some(node) => (None, News::Member(node)),
             // The roster blocks the numbers that it knew; after a restart it knew none.
             None => {

@@ -33,6 +33,8 @@ pub enum BlockReason {
     Withdrawn,
     /// What it published has no room in the DNS.
     Unusable,
+    /// Somebody here looked at its servers, and none was good.
+    NoneGood,
 }
 
 /// The members that must not be called.
@@ -100,6 +102,7 @@ impl BlockReason {
             Self::Compromised => "this member is compromised",
             Self::Withdrawn => "this member has withdrawn",
             Self::Unusable => "what this member published cannot be used",
+            Self::NoneGood => "no server of this member was good when it was looked at last",
         }
     }
 }

@@ -128,6 +128,7 @@ async fn who_is_blocked_is_not_forwarded_dns_122() {
         (BlockReason::Suspended, "this member is suspended"),
         (BlockReason::Compromised, "this member is compromised"),
         (BlockReason::Withdrawn, "this member has withdrawn"),
+        (BlockReason::NoneGood, "no server of this member was good when it was looked at last"),
     ] {
         block(reason);
         for (owner, kind, rcode) in [
