@@ -5,13 +5,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tandem_testkit::AgentProcess;
 
+use super::certificate::Authority;
 use super::directory::Directory;
 use super::kamailio::{ALICE_DOMAIN, AT_ONCE, BOB_DOMAIN, Federation, Resolver, assert_arrived, call_over_tls, target};
 use super::phone::Outcome;
-use super::sip_server::Route;
+use super::sip_server::{Operator, Route};
 use super::{process, wait_for};
 
 /// Within this time nobody may reach who is compromised.
@@ -32,18 +33,32 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// Starts one on port 53 of `address` that follows `directory` and forwards to `upstream`.
-    pub(super) fn start(address: Ipv4Addr, directory: &Directory, upstream: SocketAddr, folder: &Path) -> Self {
+    /// Starts one with all its services on `address` that follows `directory` and forwards to `upstream`. Given an authority,
+    /// it looks at members' certificates, which must be from there.
+    pub(super) fn start(
+        address: Ipv4Addr,
+        directory: &Directory,
+        upstream: SocketAddr,
+        authority: Option<&Authority>,
+        folder: &Path,
+    ) -> Self {
         std::fs::create_dir(folder).expect("the scratch folder is writable");
         let service = directory.service();
         let made = service.send("POST", "/v1/tokens", &[], Some(&json!({"role": "read"}))).json();
         let secret = made["secret"].as_str().expect("a token has a secret");
         std::fs::write(folder.join("read.token"), secret).expect("the scratch folder is writable");
-        let settings = format!(
+        let mut settings = format!(
             "directory = \"{}\"\nread_token_file = \"read.token\"\n[dns]\nlisten = [\"{address}:53\"]\n\
-             forward = [\"{upstream}\"]\nenum_suffixes = [\"e164.ostn.test\"]\n",
+             forward = [\"{upstream}\"]\nenum_suffixes = [\"e164.ostn.test\"]\n[http]\nlisten = \"{address}:5381\"\n\
+             [sip]\nudp = [\"{address}:5070\"]\n[route]\nown_domains = [\"{BOB_DOMAIN}\"]\n",
             service.api_url()
         );
+        if let Some(authority) = authority {
+            authority.write(&folder.join("members-ca.pem"));
+            settings.push_str(
+                "[check]\ncertificates = true\nauthorities = \"members-ca.pem\"\nallow_loopback_for_tests = true\n",
+            );
+        }
         let process = AgentProcess::start(folder, &settings);
         process.wait_in_step();
         assert_eq!(process.printed("dns"), format!("{address}:53"));
@@ -62,6 +77,13 @@ impl Agent {
 
     fn ask(&self, name: &str, kind: &str) -> String {
         process::read("dig", &[&format!("@{}", self.address), "+short", name, kind])
+    }
+
+    /// Its answer to where a call to `uri` goes.
+    fn route(&self, uri: &str) -> Value {
+        let url = format!("http://{}:5381/v1/route?uri={uri}", self.address);
+        let text = process::read("curl", &["--silent", "--show-error", "--max-time", "20", &url]);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{url}: {error}: {text}"))
     }
 
     /// Ends it and starts it again.
@@ -193,4 +215,121 @@ fn who_is_compromised_gets_no_call_after_two_seconds() {
         assert!(took < AT_ONCE, "{uri}: {took:?}");
     }
     assert_eq!(alices.arrived().len(), reached, "nothing reached its server");
+}
+
+/// Issue E 4b: Kamailio asks the agent over HTTP; its own name server has never heard of any member.
+#[test]
+fn calls_go_where_the_agent_says_over_http() {
+    let Some(federation) = Federation::start(Resolver::Agent) else { return };
+    let route = Route::Http(federation.agent().address());
+    let operator = Operator { resolver: federation.recursor().address(), ..federation.operator(BOB_DOMAIN, route) };
+    let bobs = federation.server_of("bobs", operator);
+    let alices = federation.server("alices", ALICE_DOMAIN, route);
+    // Nobody listens at the first target.
+    let first = target("sip1.debug.ostel.me", federation.network.address(), 10);
+    let second = target("sip2.debug.ostel.me", alices.address(), 20);
+    let numbers = json!([{"e164": "+15550101", "uri": "sip:alice@debug.ostel.me"}]);
+    federation.directory.publish(ALICE_DOMAIN, &json!({"targets": [first, second], "numbers": numbers, "ttl": 60}));
+    let own = target("sip.ostel.me", bobs.address(), 0);
+    let own_number = json!([{"e164": "+15550102", "uri": "sip:bob@ostel.me"}]);
+    federation.directory.publish(BOB_DOMAIN, &json!({"targets": [own], "numbers": own_number, "ttl": 60}));
+    federation.agent().wait_for_host("sip2.debug.ostel.me", alices.address());
+    federation.agent().wait_for_host("sip.ostel.me", bobs.address());
+
+    let mut bob = federation.phone("bob", BOB_DOMAIN, &bobs);
+    let mut carol = federation.phone("carol", BOB_DOMAIN, &bobs);
+    let mut alice = federation.phone("alice", ALICE_DOMAIN, &alices);
+    for uri in ["sip:alice@debug.ostel.me", "sip:+15550101@ostel.me"] {
+        call(&mut bob, &mut alice, uri);
+    }
+    assert_arrived(&alices, &call_over_tls("alice@debug.ostel.me", bobs.address(), ALICE_DOMAIN));
+    // A number of the own domain is delivered at home.
+    assert_eq!(carol.call("sip:+15550102@ostel.me").0, Outcome::Answered);
+    assert_eq!(bob.wait_for_call(), "sip:carol@ostel.me");
+    carol.hang_up();
+    bob.wait_for_end();
+    let nowhere = federation.network.address();
+    for (uri, expected) in [
+        ("sip:+15550199@ostel.me", "404 Not Found"),
+        ("sip:alice@nobody.example", "404 Not Found"),
+        (&*format!("sip:alice@{nowhere}"), "403 Forbidden"),
+    ] {
+        let (outcome, took) = bob.call(uri);
+        assert_eq!(outcome, Outcome::Refused(expected.into()), "{uri}");
+        assert!(took < AT_ONCE, "{uri}: {took:?}");
+    }
+}
+
+/// Issue E 4c: the agent redirects, Kamailio follows.
+#[test]
+fn calls_follow_the_agents_redirect() {
+    let Some(federation) = Federation::start(Resolver::Agent) else { return };
+    let route = Route::Redirect(federation.agent().address());
+    let bobs = federation.server("bobs", BOB_DOMAIN, route);
+    let alices = federation.server("alices", ALICE_DOMAIN, route);
+    let numbers = json!([{"e164": "+15550101", "uri": "sip:alice@debug.ostel.me"}]);
+    federation.publish(ALICE_DOMAIN, alices.address(), &numbers);
+    let mut bob = federation.phone("bob", BOB_DOMAIN, &bobs);
+    let mut alice = federation.phone("alice", ALICE_DOMAIN, &alices);
+    for uri in ["sip:alice@debug.ostel.me", "sip:+15550101@ostel.me"] {
+        call(&mut bob, &mut alice, uri);
+    }
+    assert_arrived(&alices, &call_over_tls("alice@debug.ostel.me;transport=tls", bobs.address(), ALICE_DOMAIN));
+    let reached = alices.arrived().len();
+    let (outcome, took) = bob.call("sip:alice@nobody.example");
+    assert!(matches!(&outcome, Outcome::Refused(reason) if reason.starts_with("404 ")), "{outcome:?}");
+    assert!(took < AT_ONCE, "{took:?}");
+    let bad = json!({"reason": "its host was broken into"});
+    let path = format!("/v1/nodes/{ALICE_DOMAIN}/compromised");
+    assert_eq!(federation.directory.service().send("POST", &path, &[("if-match", "*")], Some(&bad)).status, 200);
+    wait_for("the agent knows", || {
+        (federation.agent().route("sip:alice@debug.ostel.me")["outcome"] == "refused").then_some(())
+    });
+    let (outcome, _) = bob.call("sip:alice@debug.ostel.me");
+    assert!(matches!(&outcome, Outcome::Refused(reason) if reason.starts_with("403 ")), "{outcome:?}");
+    assert_eq!(alices.arrived().len(), reached, "nothing more reached its server");
+}
+
+/// Issue E 4f: Kamailio never compares names in certificates, so any member's server could take another's calls. The agent
+/// compares, and gives no way to such a server.
+#[test]
+fn certificate_with_another_members_name_takes_no_call() {
+    let Some(federation) = Federation::start(Resolver::CheckingAgent) else { return };
+    let http = Route::Http(federation.agent().address());
+    let by_name = federation.server("bobs-by-name", BOB_DOMAIN, Route::Agent);
+    let by_http = federation.server("bobs-by-http", BOB_DOMAIN, http);
+    let unchecked =
+        Operator { resolver: federation.directory.dns().ip(), ..federation.operator(BOB_DOMAIN, Route::Domain) };
+    let unchecked = federation.server_of("bobs-unchecked", unchecked);
+    // Its certificate is from the authority that all trust, and names another member.
+    let operator = Operator { certified: "mallory.ostel.me", ..federation.operator(ALICE_DOMAIN, Route::Domain) };
+    let mallorys = federation.server_of("mallorys", operator);
+    let at = |server: &super::sip_server::SipServer, host: &str| json!({"targets": [target(host, server.address(), 0)], "ttl": 60});
+    federation.directory.publish(ALICE_DOMAIN, &at(&mallorys, "sip.debug.ostel.me"));
+    let mut impostor = federation.phone("alice", ALICE_DOMAIN, &mallorys);
+    let phone = |server| federation.phone("bob", BOB_DOMAIN, server);
+    let (mut unchecked, mut by_name, mut by_http) = (phone(&unchecked), phone(&by_name), phone(&by_http));
+
+    call(&mut unchecked, &mut impostor, "sip:alice@debug.ostel.me");
+    let reached = mallorys.arrived().len();
+    let route = wait_for("the agent has looked", || {
+        Some(federation.agent().route("sip:alice@debug.ostel.me")).filter(|route| route["outcome"] == "down")
+    });
+    assert!(route["why"].to_string().contains("names other domains"), "it says what it saw: {route}");
+    for (phone, expected) in [(&mut by_name, "478 "), (&mut by_http, "503 ")] {
+        let (outcome, _) = phone.call("sip:alice@debug.ostel.me");
+        assert!(matches!(&outcome, Outcome::Refused(reason) if reason.starts_with(expected)), "{outcome:?}");
+    }
+    assert_eq!(mallorys.arrived().len(), reached, "nothing more reached that server");
+
+    let alices = federation.server("alices", ALICE_DOMAIN, Route::Domain);
+    let mut alice = federation.phone("alice", ALICE_DOMAIN, &alices);
+    federation.directory.publish(ALICE_DOMAIN, &at(&alices, "sip2.debug.ostel.me"));
+    federation.agent().wait_for_host("sip2.debug.ostel.me", alices.address());
+    call(&mut by_http, &mut alice, "sip:alice@debug.ostel.me");
+    // Kamailio remembers for a second that there was nobody.
+    wait_for("a call by name is answered", || {
+        (by_name.call("sip:alice@debug.ostel.me").0 == Outcome::Answered).then_some(())
+    });
+    assert_eq!(alice.wait_for_call(), "sip:bob@ostel.me");
 }

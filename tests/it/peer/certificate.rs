@@ -32,8 +32,14 @@ impl Authority {
 
     /// Writes `domain.pem` and `domain.key` for `domain` into `folder`: the SIP domain is the certificate's only name.
     pub(super) fn write_domain(&self, domain: &str, folder: &Path) -> (PathBuf, PathBuf) {
-        let mut parameters = CertificateParams::new([domain.to_owned()]).expect("a domain is a DNS name");
-        parameters.distinguished_name.push(DnType::CommonName, domain);
+        self.write_names(&[domain], folder)
+    }
+
+    /// The same for a server with these names and addresses.
+    pub(super) fn write_names(&self, names: &[&str], folder: &Path) -> (PathBuf, PathBuf) {
+        let all = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut parameters = CertificateParams::new(all).expect("names and addresses");
+        parameters.distinguished_name.push(DnType::CommonName, names[0]);
         parameters.use_authority_key_identifier_extension = true;
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

@@ -18,7 +18,7 @@ use super::directory::Directory;
 use super::network::{Loopback, can_set_resolver};
 use super::phone::{Outcome, Phone};
 use super::recursor::Recursor as StubRecursor;
-use super::sip_server::{Route, SipServer};
+use super::sip_server::{Operator, Route, SipServer};
 use super::{guide, require, skip, wait_for};
 use recursor::{Answer, Policy, Recursor, Setup, ask, can_add_address};
 
@@ -126,7 +126,10 @@ impl Federation {
 
     fn server(&self, domain: &str, resolver: Ipv4Addr, route: Route) -> SipServer {
         let (address, folder) = (self.network.address(), self.folder.path().join(format!("{domain}-{route:?}")));
-        SipServer::start(domain, address, IpAddr::V4(resolver), &self.authority, route, &folder)
+        let (resolver, authority) = (IpAddr::V4(resolver), &self.authority);
+        let operator =
+            Operator { domain, address, resolver, authority, certified: domain, route, printed: None, own: "" };
+        SipServer::start(operator, &folder)
     }
 
     fn phone(&self, user: &str, domain: &str, server: &SipServer) -> Phone {

@@ -16,7 +16,7 @@ use super::directory::Directory;
 use super::network::{Loopback, can_set_resolver};
 use super::phone::{Outcome, Phone};
 use super::recursor::Recursor;
-use super::sip_server::{Route, SipServer};
+use super::sip_server::{Operator, Route, SipServer};
 use super::{require, wait_for};
 
 /// The caller's domain: the apex of a zone that the directory serves.
@@ -37,6 +37,8 @@ pub(super) enum Resolver {
     Recursor,
     /// An agent, in front of a recursive resolver that has never heard of the directory.
     Agent,
+    /// The same, which looks at certificates before calls.
+    CheckingAgent,
 }
 
 /// A directory, perhaps a recursor, perhaps an agent, and an authority that all members trust.
@@ -69,26 +71,23 @@ impl Federation {
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let authority = Authority::new("federation CA of one test");
         let dns = SocketAddr::from((network.address(), 53));
         let directory = directory(&network, dns);
         let path = folder.path().join("recursor");
         let recursor = match resolver {
             Resolver::Directory => None,
             Resolver::Recursor => Some(Recursor::start(network.address().into(), directory.dns(), &path)),
-            Resolver::Agent => Some(Recursor::start_configured(network.address().into(), NOTHING, &path)),
+            Resolver::Agent | Resolver::CheckingAgent => {
+                Some(Recursor::start_configured(network.address().into(), NOTHING, &path))
+            }
         };
-        let agent = recursor.as_ref().filter(|_| resolver == Resolver::Agent).map(|recursor| {
+        let authorities = (resolver == Resolver::CheckingAgent).then_some(&authority);
+        let agent = recursor.as_ref().filter(|_| resolver != Resolver::Recursor).map(|recursor| {
             let upstream = SocketAddr::new(recursor.address(), 53);
-            Agent::start(network.address(), &directory, upstream, &folder.path().join("agent"))
+            Agent::start(network.address(), &directory, upstream, authorities, &folder.path().join("agent"))
         });
-        Some(Self {
-            directory,
-            recursor,
-            agent,
-            authority: Authority::new("federation CA of one test"),
-            network,
-            folder,
-        })
+        Some(Self { directory, recursor, agent, authority, network, folder })
     }
 
     /// The agent of a scenario that has one.
@@ -113,13 +112,26 @@ impl Federation {
 
     /// Starts the SIP server of `domain` on a new address; `name` tells its files from others'.
     pub(super) fn server(&self, name: &str, domain: &str, route: Route) -> SipServer {
-        self.server_certified_by(&self.authority, name, domain, route)
+        self.server_of(name, self.operator(domain, route))
     }
 
-    /// The same for a server whose certificate is from `authority`.
-    fn server_certified_by(&self, authority: &Authority, name: &str, domain: &str, route: Route) -> SipServer {
-        let folder = self.folder.path().join(name);
-        SipServer::start(domain, self.network.address(), self.resolver(), authority, route, &folder)
+    /// Starts the SIP server of `operator`; `name` tells its files from others'.
+    pub(super) fn server_of(&self, name: &str, operator: Operator<'_>) -> SipServer {
+        SipServer::start(operator, &self.folder.path().join(name))
+    }
+
+    /// The operator of `domain` on a new address, who trusts and is trusted by all others.
+    pub(super) fn operator<'a>(&'a self, domain: &'a str, route: Route) -> Operator<'a> {
+        Operator {
+            domain,
+            address: self.network.address(),
+            resolver: self.resolver(),
+            authority: &self.authority,
+            certified: domain,
+            route,
+            printed: None,
+            own: "",
+        }
     }
 
     /// Starts a telephone that registers at `server`.
@@ -355,7 +367,8 @@ fn stranger_with_a_foreign_certificate_gets_no_call() {
     let Some(federation) = Federation::start(Resolver::Directory) else { return };
     let bobs = federation.server("bobs", BOB_DOMAIN, Route::Domain);
     let foreign = Authority::new("somebody else's CA");
-    let strangers = federation.server_certified_by(&foreign, "strangers", ALICE_DOMAIN, Route::Domain);
+    let operator = Operator { authority: &foreign, ..federation.operator(ALICE_DOMAIN, Route::Domain) };
+    let strangers = federation.server_of("strangers", operator);
     federation.publish(ALICE_DOMAIN, strangers.address(), &json!([]));
     let mut bob = federation.phone("bob", BOB_DOMAIN, &bobs);
 

@@ -1,12 +1,13 @@
 //! Tests that talk to other people's programs: SIP servers, telephones, resolvers and DNS tools, as Debian ships them.
 //!
 //! A missing program skips its tests with a line that says so; where the environment has `CI=true` it fails them.
-//! Start at `kamailio` (a whole call), `agent` (the same with an agent beside the caller) or `tools` (what `dig` and its like read).
+//! Start at `kamailio` (a whole call), `agent` (the same with an agent beside the caller), `strangers` (two operators on hosts of
+//! their own, from invitation to call) or `tools` (what `dig` and its like read).
 //!
-//! Debian 12's packages: baresip-core bind9 bind9-dnsutils bind9-utils iproute2 kamailio kamailio-tls-modules knot
-//! knot-dnsutils ldnsutils nsd sip-tester unbound util-linux zonemaster-cli. The SIP servers and Zonemaster need root, or a container
-//! with CAP_SYS_ADMIN (see `network`, `zonemaster`); no test needs a network beyond the loopback interface, a sound card,
-//! or a service that is started already.
+//! Debian 12's packages: baresip-core bind9 bind9-dnsutils bind9-utils curl iproute2 kamailio kamailio-extra-modules
+//! kamailio-tls-modules kamailio-utils-modules knot knot-dnsutils ldnsutils nftables nsd openssl sip-tester unbound util-linux
+//! zonemaster-cli. The SIP servers and Zonemaster need root, or a container with CAP_SYS_ADMIN (see `network`, `netns`); no
+//! test needs a network beyond the loopback interface, a sound card, or a service that is started already.
 
 mod agent;
 mod certificate;
@@ -17,12 +18,14 @@ mod dns_tool;
 mod foreign;
 pub(crate) mod guide;
 mod kamailio;
+mod netns;
 mod network;
 mod overlay;
 mod phone;
 pub(crate) mod process;
 mod recursor;
 mod sip_server;
+mod strangers;
 mod tools;
 mod zonemaster;
 

@@ -28,8 +28,30 @@ pub(super) enum Route {
     Naptr,
     /// As `Domain`, with the settings of the agent's guide.
     Agent,
+    /// By asking an agent at this address over HTTP.
+    Http(Ipv4Addr),
+    /// By following the redirects of an agent at this address.
+    Redirect(Ipv4Addr),
     /// As `Domain`, with what `tandem configure` printed in place of the guide's snippets.
     Configured,
+}
+
+/// Who runs a server, and where.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Operator<'a> {
+    pub(super) domain: &'a str,
+    pub(super) address: Ipv4Addr,
+    /// Whom the server asks, on port 53.
+    pub(super) resolver: IpAddr,
+    /// Who signed its certificate, and whom it trusts.
+    pub(super) authority: &'a Authority,
+    /// The name in its certificate; its own domain, unless something is wrong.
+    pub(super) certified: &'a str,
+    pub(super) route: Route,
+    /// What `tandem configure` wrote for it, in place of the guide's snippets.
+    pub(super) printed: Option<&'a Path>,
+    /// Settings of its own, beside the guide's.
+    pub(super) own: &'a str,
 }
 
 /// A running Kamailio.
@@ -41,31 +63,31 @@ pub(super) struct SipServer {
 }
 
 impl SipServer {
-    /// Starts the server of `domain` on `address`; it asks `resolver`, trusts `authority`, and is told nothing else.
-    pub(super) fn start(
-        domain: &str,
-        address: Ipv4Addr,
-        resolver: IpAddr,
-        authority: &Authority,
-        route: Route,
-        folder: &Path,
-    ) -> Self {
+    /// Starts the server of `operator`, with its files in `folder`; it is told nothing else.
+    pub(super) fn start(operator: Operator<'_>, folder: &Path) -> Self {
+        let Operator { domain, address, resolver, authority, certified, route, .. } = operator;
         std::fs::create_dir(folder).expect("the scratch folder is writable");
         authority.write(&folder.join("federation-ca.pem"));
-        authority.write_domain(domain, folder);
+        authority.write_domain(certified, folder);
         let fill = |text: &str| {
             text.replace(GUIDE_DOMAIN, domain)
                 .replace(GUIDE_ADDRESS, &address.to_string())
                 .replace("{ADDRESS}", &address.to_string())
                 .replace(GUIDE_FOLDER, &format!("{}/", folder.display()))
         };
-        let configuration = folder.join("kamailio.cfg");
-        std::fs::write(&configuration, fill(&script(route, domain, address))).expect("the scratch folder is writable");
-        let tls = match route {
-            Route::Configured => fill(&configured(domain, address, "tls.cfg")),
-            _ => fill(&guide::snippet("kamailio.md", "tls.cfg")),
+        let fill = |text: &str| match route {
+            // The host's own loopback address in the guide, the scenario's here.
+            Route::Http(agent) | Route::Redirect(agent) => fill(text).replace("127.0.0.1:", &format!("{agent}:")),
+            _ => fill(text),
         };
-        std::fs::write(folder.join("tls.cfg"), tls).expect("the scratch folder is writable");
+        let configuration = folder.join("kamailio.cfg");
+        std::fs::write(&configuration, fill(&script(operator))).expect("the scratch folder is writable");
+        let tls = match (operator.printed, route) {
+            (Some(printed), _) => read(&printed.join("tls.cfg")),
+            (None, Route::Configured) => configured(domain, address, "tls.cfg"),
+            (None, _) => guide::snippet("kamailio.md", "tls.cfg"),
+        };
+        std::fs::write(folder.join("tls.cfg"), fill(&tls)).expect("the scratch folder is writable");
 
         // In the foreground, log to stderr, run-time files in the scratch folder.
         let arguments: Vec<OsString> = vec![
@@ -114,10 +136,16 @@ impl SipServer {
 }
 
 /// The operator's own script with the guide's snippets in their places.
-fn script(route: Route, domain: &str, address: Ipv4Addr) -> String {
-    let snippet = |name: &str| match route {
-        Route::Configured => configured(domain, address, &format!("{name}.cfg")),
-        _ => guide::snippet("kamailio.md", name),
+fn script(operator: Operator<'_>) -> String {
+    let Operator { domain, address, route, printed, own, .. } = operator;
+    let snippet = |name: &str| match (printed, route) {
+        (Some(printed), _) => read(&printed.join(format!("{name}.cfg"))),
+        (None, Route::Configured) => configured(domain, address, &format!("{name}.cfg")),
+        (None, _) => guide::snippet("kamailio.md", name),
+    };
+    let of_agent = || match printed {
+        Some(printed) => read(&printed.join("agent.cfg")),
+        None => guide::snippet("agent.md", "kamailio"),
     };
     let mut text = String::new();
     for line in guide::template("kamailio.cfg").lines() {
@@ -127,8 +155,14 @@ fn script(route: Route, domain: &str, address: Ipv4Addr) -> String {
             }
             (Some("routes"), Route::Naptr) => text.push_str(&with_destination(&snippet("routes"), "")),
             (Some("settings"), Route::Naptr) => text.push_str(&(snippet("settings") + &snippet("naptr"))),
-            (Some("settings"), Route::Agent) => {
-                text.push_str(&(snippet("settings") + &guide::snippet("agent.md", "kamailio")));
+            (Some("settings"), Route::Agent) => text.push_str(&(snippet("settings") + &of_agent() + own)),
+            (Some("modules"), Route::Http(_)) => text.push_str(&(snippet("modules") + &snippet("agent-http-modules"))),
+            (Some("call"), Route::Http(_)) => text.push_str(&snippet("agent-http-call")),
+            (Some("routes"), Route::Http(_)) => text.push_str(&snippet("agent-http")),
+            (Some("routes"), Route::Redirect(_)) => {
+                // Behind all other modules, as the guide has it.
+                text.push_str(&snippet("agent-redirect-modules"));
+                text.push_str(&with_redirect(&snippet("routes"), &snippet("agent-redirect")));
             }
             (Some(name), _) => text.push_str(&snippet(name)),
             (None, _) => {
@@ -138,6 +172,10 @@ fn script(route: Route, domain: &str, address: Ipv4Addr) -> String {
         }
     }
     text
+}
+
+fn read(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
 /// The piece that `tandem configure` has for `file`.
@@ -153,4 +191,11 @@ fn with_destination(routes: &str, destination: &str) -> String {
     assert_eq!(routes.lines().filter(|line| is_destination(line)).count(), 1, "one line says where calls go");
     let lines = routes.lines().map(|line| if is_destination(line) { destination.trim_end() } else { line });
     lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// The routes with another one in place of the one to the federation.
+fn with_redirect(routes: &str, redirect: &str) -> String {
+    let begin = routes.find("route[FEDERATION]").expect("the guide has this route");
+    let end = begin + routes[begin..].find("\n}\n").expect("a route ends") + 3;
+    format!("{}{redirect}{}", &routes[..begin], &routes[end..])
 }

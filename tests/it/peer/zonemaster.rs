@@ -13,10 +13,7 @@ use serde_json::{Value, json};
 use tandem_testkit::{Service, Setup, repository};
 
 use super::process::{self, Process};
-use super::{require, skip, wait_for};
-
-/// Set in the run inside the namespace.
-const INSIDE: &str = "TANDEM_TEST_IN_NAMESPACE";
+use super::{netns, require, wait_for};
 
 /// Addresses of the documents, and what stands for them here: not special (RFC 6890), and in networks of their own.
 const STAND_INS: [(&str, &str); 3] =
@@ -57,22 +54,15 @@ const EXPLAINED: [(&str, &str); 7] = [
 
 #[test]
 fn zonemaster_finds_no_fault() {
-    if std::env::var_os(INSIDE).is_some() {
+    if netns::inside().is_some() {
         return check_zones();
     }
     if !require(&["zonemaster-cli", "named", "ip", "unshare", "setpriv", "dig"]) {
         return;
     }
-    if !process::run("unshare", &["--net", "ip", "link", "set", "lo", "up"]).status.success() {
-        return skip("`unshare --net` does not work here: run as root (in a container with CAP_SYS_ADMIN)");
-    }
-    let this = std::env::current_exe().expect("a test knows its program");
-    let name = format!("{}::zonemaster_finds_no_fault", module_path!().split_once("::").expect("a module").1);
-    let variable = format!("{INSIDE}=1");
-    let head = ["--net", "--", "setpriv", "--pdeathsig", "KILL", "--", "env", &variable].map(AsRef::as_ref);
-    let tail = [name.as_str(), "--exact", "--nocapture"].map(AsRef::as_ref);
-    let report = process::read("unshare", &[&head[..], &[this.as_os_str()], &tail[..]].concat());
-    assert!(report.contains("1 passed"), "it ran there:\n{report}");
+    let folder = tempfile::tempdir().unwrap();
+    let test = concat!(module_path!(), "::zonemaster_finds_no_fault");
+    netns::run_inside(test, folder.path(), ROOT[0].1.parse().unwrap(), &[]);
 }
 
 /// What happens inside the namespace.
