@@ -134,9 +134,8 @@ impl Routes {
     ) -> Result<Self, SettingsError> {
         let own: Vec<DomainName> =
             config.node.iter().map(|node| &node.domain).chain(&config.route.own_domains).cloned().collect();
-        let servers = config.route.name_servers.clone();
         let resolver = Resolver::new(Settings {
-            servers: if servers.is_empty() { NameServers::System } else { NameServers::Only(servers) },
+            servers: NameServers::only_or_system(config.route.name_servers.clone()),
             client: Client {
                 reach: if config.route.private_addresses { Reach::Any } else { Reach::Public },
                 families: tandem_resolver::local_families(),

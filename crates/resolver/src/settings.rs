@@ -81,6 +81,14 @@ pub enum NameServers {
     FirstThen(Vec<SocketAddr>, Vec<SocketAddr>),
 }
 
+impl NameServers {
+    /// These and no others, or the system's if there are none: as settings have it where an empty list is the default.
+    #[must_use]
+    pub fn only_or_system(servers: Vec<SocketAddr>) -> Self {
+        if servers.is_empty() { Self::System } else { Self::Only(servers) }
+    }
+}
+
 /// What is kept, and how long. There are two caches, of whole results and of answers; the limits hold for each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheSettings {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tandem_model::node::KeyPin;
 use tandem_model::{DomainName, Node};
-use tandem_resolver::{Resolver, Settings};
+use tandem_resolver::{NameServers, Resolver, Settings};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -79,7 +79,9 @@ impl Checker {
     ) -> Result<(Self, Verdicts, Authorities), StartError> {
         let check = &config.check;
         let authorities = authorities::load(check.authorities.as_deref())?;
-        let looker = Looker::new(check, &authorities, Resolver::new(Settings::default())?);
+        // Whom routes ask: the agent's own name service may be the system's.
+        let servers = NameServers::only_or_system(config.route.name_servers.clone());
+        let looker = Looker::new(check, &authorities, Resolver::new(Settings { servers, ..Settings::default() })?);
         let own = config.node.as_ref().map(|node| node.domain.clone());
         let max_age = Duration::from_secs(check.max_age_seconds);
         let longest = Duration::from_secs(check.timeout_seconds) + SLACK;

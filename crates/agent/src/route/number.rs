@@ -45,20 +45,22 @@ impl NumberIndex {
     }
 
     /// The URI of a number that a member claims: the number itself first, then the longest block that holds it (ENUM-80).
+    /// A number of a member that must not be called leads to that member, so that nobody else answers for it meanwhile.
     pub(super) fn find(&self, number: &E164Number, members: &MemberMap) -> Option<SipUri> {
         let digits = number.digits().as_slice();
         let exact = std::iter::once((*number.digits(), false));
         // A block's numbers are longer than its digits.
         let blocks = (1..digits.len()).rev().filter_map(|len| Some((Digits::new(&digits[..len]).ok()?, true)));
         exact.chain(blocks).find_map(|key| {
-            let domains = self.claims.get(&key)?;
-            domains.iter().find_map(|domain| uri(members.get(domain)?, number, &key))
+            let claimants = || self.claims.get(&key).into_iter().flatten().filter_map(|domain| members.get(domain));
+            let served = claimants().find_map(|member| uri(member, number, &key));
+            served.or_else(|| claimants().find_map(|member| withheld(member, number, &key)))
         })
     }
 }
 
 fn keys(member: &Member) -> impl Iterator<Item = (Digits, IsBlock)> + '_ {
-    let claims = member.node.as_deref().map(|node| node.numbers.as_slice()).unwrap_or_default();
+    let claims = member.node.as_deref().map_or(&*member.withheld, |node| node.numbers.as_slice());
     claims.iter().map(key)
 }
 
@@ -76,6 +78,16 @@ fn uri(member: &Member, number: &E164Number, wanted: &(Digits, IsBlock)) -> Opti
     if let NumberClaim::Number { uri: Some(uri), .. } = claim {
         return Some(uri.clone());
     }
-    // As its NAPTR record has it (ENUM-71).
-    SipUri::parse(&format!("sip:{number}@{}", node.domain())).ok()
+    at_domain(number, node.domain())
+}
+
+/// The number at the domain of a member that had it while it was served, and is not served now.
+fn withheld(member: &Member, number: &E164Number, wanted: &(Digits, IsBlock)) -> Option<SipUri> {
+    let is_withheld = !member.state.is_served() && member.withheld.iter().any(|claim| key(claim) == *wanted);
+    is_withheld.then(|| at_domain(number, &member.domain))?
+}
+
+/// As the number's NAPTR record has it where no URI is given (ENUM-71).
+fn at_domain(number: &E164Number, domain: &DomainName) -> Option<SipUri> {
+    SipUri::parse(&format!("sip:{number}@{domain}")).ok()
 }

@@ -44,16 +44,10 @@ pub(crate) fn member(domain: &str, state: MemberState, targets: &[&str], claims:
     let targets = targets.iter().map(|text| target(text)).collect();
     let mut parts = NodeParts::new(domain.parse().unwrap(), targets);
     parts.numbers = numbers(claims, domain);
+    // What a member had while it was served is kept from others.
+    let withheld = if state.is_served() { Box::default() } else { parts.numbers.clone().into() };
     let node = state.is_served().then(|| Box::new(Node::new(parts).unwrap()));
-    Arc::new(Member {
-        domain: domain.parse().unwrap(),
-        state,
-        reason: None,
-        lease_until: 0,
-        node,
-        key: None,
-        withheld: Box::default(),
-    })
+    Arc::new(Member { domain: domain.parse().unwrap(), state, reason: None, lease_until: 0, node, key: None, withheld })
 }
 
 pub(crate) fn active(domain: &str) -> Arc<Member> {
@@ -187,6 +181,31 @@ async fn members_are_found_in_the_copy() {
     assert_eq!(world.shown("sip:alice@a.test"), "refused compromised");
     assert_eq!(world.shown("tel:+15550101"), "found sip:+15550101@b.test;transport=tls 203.0.113.8:5061");
     assert_eq!(world.shown("tel:+15550209"), "not-a-member");
+}
+
+/// No other tree of numbers is asked for what a compromised member had: its answer might lead to the intruder.
+#[tokio::test]
+async fn numbers_of_who_is_not_served_are_nobody_elses() {
+    let claims = ["+15550101=alice", "+155502*"];
+    let served = || member("a.test", MemberState::Active, &["10 0 sip.a.test 5061 203.0.113.7"], &claims);
+    let world = World::new(vec![served()], |route| route.enum_suffixes = vec!["e164.test".parse().unwrap()]);
+    assert!(world.shown("+15550101").starts_with("found"));
+    for (state, expected) in [
+        (MemberState::Compromised, "refused compromised"),
+        (MemberState::Suspended, "refused suspended"),
+        (MemberState::Withdrawn, "down"),
+    ] {
+        world.publish(vec![member("a.test", state, &[], &claims)]);
+        for number in ["+15550101", "+15550299"] {
+            assert_eq!(world.shown(number), expected, "{number}");
+        }
+        world.publish(vec![served()]);
+        assert!(world.shown("+15550299").starts_with("found"));
+    }
+    // Who has taken a number over has it.
+    let other = member("b.test", MemberState::Active, &["10 0 sip.b.test 5061 203.0.113.8"], &["+15550101=bob"]);
+    world.publish(vec![member("a.test", MemberState::Compromised, &[], &claims), other]);
+    assert!(world.shown("+15550101").starts_with("found sip:bob@b.test"));
 }
 
 #[tokio::test]
