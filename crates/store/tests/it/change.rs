@@ -291,7 +291,8 @@ async fn a_full_queue_says_so_at_once() {
     let results = while_held(&backend, &directory, tasks).await;
     let busy = results.iter().filter(|r| matches!(r, Err(RegisterError::Directory(DirectoryError::Busy)))).count();
     let created = results.iter().filter(|r| r.as_ref().is_ok_and(|r| r.effect == Effect::Created)).count();
-    assert!(busy > 0 && created >= 1024, "{busy} busy, {created} created");
+    // The change that the disk holds up may not have left the queue yet: then it has one of the 1,024 places.
+    assert!(busy > 0 && created >= 1023, "{busy} busy, {created} created");
     assert_eq!((busy + created, directory.live().load().node_count()), (1200, created + 1));
 }
 
