@@ -168,7 +168,7 @@ fn commands_in_the_documents_exist() {
                 };
                 let command: Vec<&str> =
                     rest.split_whitespace().take_while(|word| word.bytes().all(is_command_word)).collect();
-                let sub = ["nodes", "zone", "token"].contains(&command[0]);
+                let sub = ["nodes", "zone", "token", "numbers"].contains(&command[0]);
                 let path = &command[..if sub { 2 } else { 1 }];
                 let help = run(Command::new(tandem()).args(path).arg("--help"));
                 assert!(help.status.success(), "{file}: `{line}`: no such command\n{help}");
