@@ -15,7 +15,7 @@ use super::{Failure, output};
 #[command(after_help = "\
 Examples:
   tandem join tandem_invite_3q2-7wAAAA --api https://directory.example
-  tandem join tandem_invite_3q2-7wAAAA --api https://directory.example --token-file node.token
+  tandem join tandem_invite_3q2-7wAAAA --token-file node.token
   tandem publish example.org --target sip.example.org:5061")]
 pub(super) struct Join {
     /// The code, as the operator of the directory gave it
