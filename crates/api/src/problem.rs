@@ -230,7 +230,7 @@ impl Problem {
         let mut problem = Self::new(
             Kind::Unauthenticated,
             if bad_token {
-                "The token is unknown, expired or revoked: ask an admin for a new one."
+                "The token is unknown, expired, revoked or not for this network: ask an admin for a new one."
             } else {
                 "Send a token: `Authorization: Bearer tandem_…`."
             },

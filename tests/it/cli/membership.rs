@@ -55,8 +55,13 @@ fn a_newcomer_joins_and_publishes() {
     assert!(!joined.contains("tandem_"), "the secret is in the file only: {joined}");
     assert_eq!(std::fs::metadata(node.tokens()).unwrap().permissions().mode() & 0o777, 0o600);
 
-    // Neither the API nor a token has to be named from now on.
-    publish(&node, "debug.ostn.test").success();
+    // Neither the API nor a token has to be named from now on, and the first publication makes the node's key.
+    let published = publish(&node, "debug.ostn.test").success();
+    let key = node.tokens().with_file_name("debug.ostn.test.key");
+    assert!(published.contains("signed by") && published.contains(key.to_str().unwrap()), "{published}");
+    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    let verified = node.tandem(["nodes", "verify", "debug.ostn.test"]).success();
+    assert!(verified.contains("signed by"), "{verified}");
     assert!(node.tandem(["nodes", "list"]).success().contains("debug.ostn.test"));
     publish(&node, "other.ostn.test").failure(1);
     let again = node.tandem::<4>(words.try_into().unwrap()).failure(1);

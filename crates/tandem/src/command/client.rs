@@ -268,7 +268,7 @@ impl Client {
         self.answer(self.send(Request::post(self.url(path)), "application/json", Some((media, body)), headers)?)
     }
 
-    /// The file of the key that signs for the token's domain, as `tandem register` kept it.
+    /// The file of the key that signs for the token's domain, as `tandem join` or `tandem register` kept it.
     pub(super) fn kept_key(&self) -> Option<PathBuf> {
         self.token.as_ref()?.key.clone()
     }

@@ -61,8 +61,8 @@ impl Join {
             wallet.write()?;
         } else {
             wallet.forget(code);
-            let api = client.base().to_owned();
-            wallet.keep(Entry { api, domain: domain.to_owned(), token: secret.to_owned(), key: None })?;
+            let (api, key) = (client.base().to_owned(), Some(wallet.key_file(domain)));
+            wallet.keep(Entry { api, domain: domain.to_owned(), token: secret.to_owned(), key })?;
         }
         let file = own_file.unwrap_or_else(|| wallet.file());
         output::line(format_args!("{domain}: joined; the token is in {}", file.display()))?;

@@ -36,7 +36,7 @@ pub(in crate::command) struct Entry {
     pub(in crate::command) domain: String,
     /// Its secret.
     pub(in crate::command) token: String,
-    /// The file of the key that signs for it, if it was given to that key's holder.
+    /// The file of the key that signs for it; the first publication makes it if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::command) key: Option<PathBuf>,
 }

@@ -15,8 +15,8 @@ use super::super::client::{ApiArgs, Client, segment};
 /// With which key a document is signed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Signing {
-    /// The node's key, which signs the document; made if there is none [default: node.key beside --token-file, or the key
-    /// with which `tandem register` got the token; without either nothing is signed]
+    /// The node's key, which signs the document; made if there is none [default: node.key beside --token-file, or
+    /// DOMAIN.key beside the token that `tandem join` or `tandem register` kept; without either nothing is signed]
     #[arg(long, value_name = "FILE", env = "TANDEM_NODE_KEY", conflicts_with = "unsigned")]
     node_key: Option<PathBuf>,
     /// Name the key in this file as the one that may sign from now on too; made if there is none
