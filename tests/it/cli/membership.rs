@@ -209,4 +209,10 @@ fn settings_open_the_door() {
     list().success();
     let refused = (0..20).map(|_| list()).find(|output| !output.status.success()).expect("no limit");
     assert!(refused.failure(1).contains("(429)"));
+
+    // The command does the same, and what its holder publishes is signed although nothing had to be proved.
+    let node = Elsewhere::new();
+    node.tandem(["register", "second.ostn.test", "--api", service.api_url()]).success();
+    let published = publish(&node, "second.ostn.test").success();
+    assert!(published.contains("second.ostn.test.key") && published.contains("signed by"), "{published}");
 }

@@ -58,7 +58,8 @@ impl Register {
             }
         };
         let secret = answer["secret"].as_str().ok_or("the answer holds no token")?;
-        let key = key.map(|_| std::path::absolute(&file)).transpose()?;
+        // Proved or not: the first publication makes the key, if there is none.
+        let key = Some(std::path::absolute(&file)?);
         let api = client.base().to_owned();
         wallet.keep(Entry { api, domain: domain.to_string(), token: secret.to_owned(), key })?;
         output::line(format_args!("{domain}: registered; the token is in {}", wallet.file().display()))?;
