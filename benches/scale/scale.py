@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Import, start and memory of the real program with many nodes.
+"""Import, backup, start and memory of the real program with many nodes.
 
     cargo build --release
     benches/scale/scale.py --nodes 1000000
 
 Writes a file of nodes (two targets with IPv4 and IPv6, a key and a number each), imports it into a fresh service, imports
-it again, exports it, starts the service anew and asks until the node's own zone and the ENUM zone give the right answers.
+it again, exports it, backs it up while one client publishes without a pause, restores the backup into another folder, starts
+the service anew and asks until the node's own zone and the ENUM zone give the right answers.
 CPU seconds (user + system) are the figure to trust: other times fall with whatever else the machine does. `--json FILE`
 writes the figures down.
 """
@@ -14,13 +15,16 @@ import atexit
 import hashlib
 import json
 import os
+import resource
 import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,6 +61,8 @@ class Service:
             if word == "dns":
                 host, _, port = rest.rpartition(":")
                 self.dns = (host, int(port))
+            if word == "api":
+                self.api = rest
             if word == "ready":
                 return
         sys.exit(f"the service did not start: see {self.log.name}")
@@ -103,6 +109,51 @@ def tandem(data, *args, **more):
     return time.monotonic() - begun
 
 
+class Publisher(threading.Thread):
+    """Publishes one node again and again, and keeps how long each PUT took, in seconds."""
+
+    def __init__(self, service, data):
+        super().__init__()
+        self.url = f"{service.api}/v1/nodes/publisher.ostn.test"
+        self.token = (data / "admin.token").read_text().strip()
+        self.ended, self.times = threading.Event(), []
+
+    def run(self):
+        fields = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        while not self.ended.is_set():
+            address = f"203.0.113.{len(self.times) % 250}"
+            target = {"host": "sip.publisher.ostn.test", "port": 5061, "addresses": [address]}
+            body = json.dumps({"targets": [target]}).encode()
+            begun = time.monotonic()
+            with urllib.request.urlopen(urllib.request.Request(self.url, body, fields, method="PUT")) as answer:
+                answer.read()
+            self.times.append(time.monotonic() - begun)
+
+    def end(self):
+        self.ended.set()
+        self.join()
+        slowest, times = max(self.times), sorted(self.times)
+        return {"puts": len(times), "median_ms": round(times[len(times) // 2] * 1e3, 2), "max_ms": round(slowest * 1e3, 1)}
+
+
+def cpu_of_children():
+    done = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done.ru_utime + done.ru_stime
+
+
+def back_up_and_restore(service, data, folder, rows):
+    """Both are done by the command itself, so that its own time counts and not the service's."""
+    for name, command in (("backup", ("backup", folder / "backup")), ("restore", ("restore", folder / "backup"))):
+        publisher = Publisher(service, data)
+        publisher.start()
+        before = cpu_of_children()
+        seconds = tandem(data if name == "backup" else folder / "restored", *command, stdout=subprocess.DEVNULL)
+        rows[name] = {"s": round(seconds, 2), "cpu_s": round(cpu_of_children() - before, 2), **publisher.end()}
+        print(f"{name}: {seconds:.1f} s, {rows[name]['cpu_s']:.1f} CPU s; PUTs meanwhile: {rows[name]['puts']}, "
+              f"median {rows[name]['median_ms']} ms, slowest {rows[name]['max_ms']} ms")
+    rows["backup_mib"] = round((folder / "backup").stat().st_size / 1024**2)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=1_000_000)
@@ -128,6 +179,7 @@ def main():
         measure("again", lambda: tandem(data, "import", lines, **quiet))
         with open(folder / "out.ndjson", "wb") as out:
             measure("export", lambda: tandem(data, "export", stdout=out))
+        back_up_and_restore(service, data, folder, rows)
         rows["rss_mib_after_import"] = round(service.mib("VmRSS"))
         service.stop()
         service = Service(data)
