@@ -144,15 +144,30 @@ impl Post {
             match timeout(SEND_LIMIT, self.transport.send(message.clone())).await {
                 Ok(Ok(_)) => return debug!(domain, "contact told by mail"),
                 Ok(Err(error)) if error.is_permanent() || pause.is_none() => {
-                    return warn!(domain, code = ?error.status(), "a mail was given up");
+                    return warn!(domain, why = reason(&error), "a mail was given up");
                 }
-                Err(_) if pause.is_none() => return warn!(domain, "a mail was given up: no answer"),
-                Ok(Err(_)) | Err(_) => {}
+                Err(_) if pause.is_none() => return warn!(domain, why = "no answer", "a mail was given up"),
+                Ok(Err(error)) => debug!(domain, why = reason(&error), "a mail was not taken"),
+                Err(_) => debug!(domain, why = "no answer", "a mail was not taken"),
             }
             if let Some(pause) = pause {
                 sleep(pause).await;
             }
         }
+    }
+}
+
+/// Why a mail was not taken. Not what the server said: its words may name the recipient, or repeat what was sent.
+fn reason(error: &lettre::transport::smtp::Error) -> String {
+    match error.status().map(u16::from) {
+        // RFC 4954 6.
+        Some(code @ (530 | 534 | 535 | 538)) => {
+            format!("the mail server refused the login ({code}): see mail.user and mail.password_file")
+        }
+        Some(code) => format!("the mail server said {code}"),
+        None if error.is_response() => "the mail server's answer cannot be read".into(),
+        // Of the connection, its certificate, or what the server can do.
+        None => error.to_string(),
     }
 }
 

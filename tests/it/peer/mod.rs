@@ -5,9 +5,9 @@
 //! their own, from invitation to call) or `tools` (what `dig` and its like read).
 //!
 //! Debian 12's packages: baresip-core bind9 bind9-dnsutils bind9-utils curl iproute2 kamailio kamailio-extra-modules
-//! kamailio-tls-modules kamailio-utils-modules knot knot-dnsutils ldnsutils nftables nsd openssl sip-tester unbound util-linux
-//! zonemaster-cli. The SIP servers and Zonemaster need root, or a container with CAP_SYS_ADMIN (see `network`, `netns`); no
-//! test needs a network beyond the loopback interface, a sound card, or a service that is started already.
+//! kamailio-tls-modules kamailio-utils-modules knot knot-dnsutils ldnsutils nftables nsd openssl python3-aiosmtpd sip-tester
+//! unbound util-linux zonemaster-cli. The SIP servers and Zonemaster need root, or a container with CAP_SYS_ADMIN (see `network`,
+//! `netns`); no test needs a network beyond the loopback interface, a sound card, or a service that is started already.
 
 mod agent;
 mod certificate;
@@ -18,6 +18,7 @@ mod dns_tool;
 mod foreign;
 pub(crate) mod guide;
 mod kamailio;
+mod mail;
 mod netns;
 mod network;
 mod overlay;
