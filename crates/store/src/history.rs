@@ -45,8 +45,9 @@ fn undo(history: &mut History, entry: &JournalEntry) -> bool {
             history.zone_changed(&apex);
             true
         }
-        // Neither credentials nor rights are served.
+        // Neither credentials nor rights are served, nor is a warning.
         JournalKind::ResetKey
+        | JournalKind::LeaseEnding
         | JournalKind::IssueToken
         | JournalKind::RotateToken
         | JournalKind::DropToken

@@ -5,6 +5,9 @@
 //! after the clock jumped forward, no registration moves before it had [`LeaseTimes::grace_seconds`] to renew in: a long
 //! stop is no reason for a mass expiry. After a jump backward no lease is left that ends later than a whole lease from
 //! then on. Who moves what is due is `writer::life`; the names behind the keys are in the zones.
+//!
+//! When a quarter of a lease is left that is due, too: as a warning, once a lease. Whether it was given is a bit here, and a
+//! time in the store ([`Standing::lease_warned`]), which a renewal need not write: it counts only if the lease began before.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tandem_model::{DomainName, Node};
 use tandem_zone::QueryName;
 
-use crate::state::NodeState;
+use crate::state::{NodeState, Standing};
 
 /// Parts of the table, each with its own lock: a renewal never waits for a whole walk.
 const SHARDS: usize = 1024;
@@ -22,6 +25,10 @@ const SHARD_BITS: u32 = SHARDS.trailing_zeros();
 pub const JUMP_SECONDS: u64 = 60;
 /// Least seconds between two writes of one lease.
 const LEAST_LAG: u64 = 900;
+/// When one part of so many is left of a lease, its end is announced.
+const WARNED_PART: u32 = 4;
+/// A shorter lease, in seconds, ends unannounced: nobody would hear of it in time, and it would be written at each.
+const LEAST_WARNED: u32 = 3_600;
 
 /// How long a registration stays in each state that time ends, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +87,8 @@ impl LeaseTimes {
 pub(crate) enum Move {
     /// To this state.
     To(NodeState),
+    /// Nowhere yet: its lease ends soon, which is to be said.
+    Warn,
     /// Out of the store.
     Forget,
 }
@@ -113,18 +122,26 @@ struct Entry {
     key: u64,
     /// Seconds since 1970: the end of the lease, or for a state that time made, when that began.
     at: u32,
-    /// The lease's length (22 bits), the state (3 bits from bit 24), and whether `at` is still to be written (bit 31).
+    /// The lease's length (22 bits), the state (3 bits from bit 24), whether its end was announced (bit 30), and whether `at` is
+    /// still to be written (bit 31).
     rest: u32,
 }
 
 const LEASE_BITS: u32 = (1 << 22) - 1;
 const STATE_SHIFT: u32 = 24;
+const WARNED: u32 = 1 << 30;
 const UNWRITTEN: u32 = 1 << 31;
 
 impl Entry {
-    fn new(key: u64, state: NodeState, at: u64, lease: u32) -> Self {
+    /// For a registration whose next move counts from `at`.
+    fn new(key: u64, standing: &Standing, at: u64, lease: u32) -> Self {
         let mut entry = Self { key, at: seconds(at), rest: lease.min(LEASE_BITS) };
-        entry.set_state(state);
+        entry.set_state(standing.state);
+        // A warning of the future is one by a clock that was wrong.
+        let begun = at.saturating_sub(u64::from(lease));
+        if standing.state.keeps_lease() && begun < standing.lease_warned && standing.lease_warned <= at {
+            entry.rest |= WARNED;
+        }
         entry
     }
 
@@ -143,6 +160,10 @@ impl Entry {
 
     const fn is_unwritten(&self) -> bool {
         self.rest & UNWRITTEN != 0
+    }
+
+    const fn is_warned(&self) -> bool {
+        self.rest & WARNED != 0
     }
 }
 
@@ -197,19 +218,19 @@ impl Leases {
     }
 
     /// Takes a registration in as it was read; [`loaded`](Self::loaded) ends that.
-    pub(crate) fn load(&mut self, domain: &DomainName, state: NodeState, since: u64, until: u64, lease: u32) {
+    pub(crate) fn load(&mut self, domain: &DomainName, standing: &Standing, lease: u32) {
         let now = *self.epoch.get_mut();
-        let at = match (state.keeps_lease(), until) {
+        let at = match (standing.state.keeps_lease(), standing.lease_until) {
             // Registered before there were leases.
             (true, 0) => now + u64::from(lease),
             // It may have been renewed after it was written; and a clock that was wrong must not prolong it for ever.
             (true, until) => (until + lag(lease)).min(now + u64::from(lease)),
-            (false, _) => since.min(now),
+            (false, _) => standing.since.min(now),
         };
         let key = key_of(domain);
         let shard = self.shards[shard_of(key)].get_mut().unwrap_or_else(PoisonError::into_inner);
         reserve(&mut shard.entries);
-        shard.entries.push(Entry::new(key, state, at, lease));
+        shard.entries.push(Entry::new(key, standing, at, lease));
     }
 
     /// All are in.
@@ -221,9 +242,9 @@ impl Leases {
         }
     }
 
-    /// Begins or replaces a lease. One in a state that keeps its lease ends at `at`; the others began then.
-    pub(crate) fn set(&self, domain: &DomainName, state: NodeState, at: u64, lease: u32) {
-        let entry = Entry::new(key_of(domain), state, at, lease);
+    /// Begins or replaces a lease, of this length in seconds.
+    pub(crate) fn set(&self, domain: &DomainName, standing: &Standing, lease: u32) {
+        let entry = Entry::new(key_of(domain), standing, standing.time(), lease);
         let mut shard = self.shard(entry.key);
         shard.next_due = 0;
         match shard.find(entry.key) {
@@ -268,6 +289,7 @@ impl Leases {
         // Written at most once in so many seconds, whatever the node does.
         let unwritten = until / lag(lease) != u64::from(entry.at) / lag(lease);
         entry.at = seconds(until);
+        entry.rest &= !WARNED;
         let state = entry.state();
         if unwritten {
             entry.rest |= UNWRITTEN;
@@ -281,7 +303,13 @@ impl Leases {
         let key = key_of(domain);
         let shard = self.shard(key);
         let entry = &shard.entries[shard.find(key).ok()?];
-        entry.state().keeps_lease().then(|| u64::from(entry.at).max(self.grace_end(entry)))
+        entry.state().keeps_lease().then(|| self.lease_end(entry))
+    }
+
+    /// Whether the end of the lease behind `key` is announced, or about to be, and it was not renewed since.
+    pub(crate) fn is_warned(&self, key: u64) -> bool {
+        let shard = self.shard(key);
+        shard.find(key).is_ok_and(|index| shard.entries[index].is_warned())
     }
 
     /// At most `limit` registrations whose time is up at `now`; each has its new state here, so that a renewal from now on
@@ -296,21 +324,32 @@ impl Leases {
             let mut next_due = u64::MAX;
             for entry in &mut shard.entries {
                 let Some((wait, lead)) = self.times.next_move(entry) else { continue };
-                let at = (u64::from(entry.at) + wait).max(self.grace_end(entry));
+                let end = (u64::from(entry.at) + wait).max(self.grace_end(entry));
+                let (at, lead) = match self.warning(entry) {
+                    Some(at) if now < self.lease_end(entry) => (at, Move::Warn),
+                    Some(_) | None => (end, lead),
+                };
                 if at > now || due.len() == limit {
                     next_due = next_due.min(at);
                     continue;
                 }
                 due.push(Due { key: entry.key, lead, was: *entry });
-                if let Move::To(state) = lead {
-                    entry.at = seconds(now);
-                    entry.rest &= !UNWRITTEN;
-                    entry.set_state(state);
-                    next_due = 0;
-                } else {
-                    // Until it is gone: a renewal must not bring it back meanwhile.
-                    entry.set_state(NodeState::Tombstone);
-                    entry.at = seconds(now);
+                match lead {
+                    Move::To(state) => {
+                        entry.at = seconds(now);
+                        entry.rest &= !UNWRITTEN;
+                        entry.set_state(state);
+                        next_due = 0;
+                    }
+                    Move::Warn => {
+                        entry.rest |= WARNED;
+                        next_due = next_due.min(end);
+                    }
+                    Move::Forget => {
+                        // Until it is gone: a renewal must not bring it back meanwhile.
+                        entry.set_state(NodeState::Tombstone);
+                        entry.at = seconds(now);
+                    }
                 }
             }
             shard.next_due = next_due;
@@ -326,7 +365,12 @@ impl Leases {
         let mut shard = self.shard(due.key);
         shard.next_due = 0;
         if let Ok(index) = shard.find(due.key) {
-            shard.entries[index] = due.was;
+            let entry = &mut shard.entries[index];
+            match due.lead {
+                Move::To(_) | Move::Forget => *entry = due.was,
+                // It may have been renewed meanwhile.
+                Move::Warn => entry.rest &= !WARNED,
+            }
         }
     }
 
@@ -395,6 +439,24 @@ impl Leases {
         self.epoch.load(Ordering::Relaxed) + u64::from(entry.lease().min(self.times.grace_seconds))
     }
 
+    /// When a lease that runs ends.
+    fn lease_end(&self, entry: &Entry) -> u64 {
+        u64::from(entry.at).max(self.grace_end(entry))
+    }
+
+    /// When the end of its lease is to be announced; `None` when it is not, or was.
+    fn warning(&self, entry: &Entry) -> Option<u64> {
+        let follows = matches!(entry.state(), NodeState::Active | NodeState::Draining);
+        if !follows || entry.is_warned() || entry.lease() < LEAST_WARNED {
+            return None;
+        }
+        let at = u64::from(entry.at).saturating_sub(u64::from(entry.lease() / WARNED_PART));
+        // After a start whoever renews has half of what is left to do so first: a long stop is no reason for many warnings at
+        // once, either. It changes nothing for a lease of which more than half was left, or that began later.
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        Some(at.max(epoch + self.lease_end(entry).saturating_sub(epoch) / 2))
+    }
+
     fn shard(&self, key: u64) -> MutexGuard<'_, Shard> {
         lock(&self.shards[shard_of(key)])
     }
@@ -427,132 +489,4 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: u64 = 1_700_000_000;
-    const DAY: u64 = 86_400;
-
-    fn name(text: &str) -> DomainName {
-        DomainName::parse(text).unwrap()
-    }
-
-    fn table() -> Leases {
-        let leases = Leases::new(LeaseTimes::default(), NOW);
-        leases.set(&name("a.test"), NodeState::Active, NOW + 3_600, 3_600);
-        leases
-    }
-
-    fn due(leases: &Leases, now: u64) -> Vec<Move> {
-        leases.take_due(now, 10).iter().map(|due| due.lead).collect()
-    }
-
-    #[test]
-    fn an_entry_is_16_octets() {
-        assert_eq!(size_of::<Entry>(), 16);
-        for state in NodeState::ALL {
-            let entry = Entry::new(1, state, NOW, 2_592_000);
-            assert_eq!((entry.state(), entry.lease(), entry.is_unwritten()), (state, 2_592_000, false));
-        }
-    }
-
-    #[test]
-    fn each_state_has_its_time() {
-        let leases = table();
-        assert_eq!(due(&leases, NOW + 3_599), []);
-        assert_eq!(due(&leases, NOW + 3_600), [Move::To(NodeState::Stale)]);
-        let stale = NOW + 3_600;
-        assert_eq!(due(&leases, stale + DAY - 1), []);
-        // A walk that comes late prolongs: each state has its whole time.
-        let withdrawn = stale + DAY + 5;
-        assert_eq!(due(&leases, withdrawn), [Move::To(NodeState::Withdrawn)]);
-        assert_eq!(due(&leases, withdrawn + 7 * DAY - 1), []);
-        assert_eq!(due(&leases, withdrawn + 7 * DAY), [Move::To(NodeState::Tombstone)]);
-        let tombstone = withdrawn + 7 * DAY;
-        assert_eq!(due(&leases, tombstone + 30 * DAY - 1), []);
-        assert_eq!(due(&leases, tombstone + 30 * DAY), [Move::Forget]);
-    }
-
-    #[test]
-    fn renewals_are_written_seldom() {
-        let leases = table();
-        let mut writes = 0;
-        for second in 0..7_200 {
-            let renewal = leases.renew(&name("a.test"), NOW + second);
-            let until = NOW + second + 3_600;
-            assert_eq!(renewal, Renewal::Done(Lease { state: NodeState::Active, seconds: 3_600, until }));
-            writes += leases.take_unwritten(10).len();
-        }
-        assert!((7..=9).contains(&writes), "7,200 renewals took {writes} writes, one in {LEAST_LAG} s is due");
-        assert_eq!(leases.renew(&name("b.test"), NOW), Renewal::Unknown);
-    }
-
-    #[test]
-    fn what_was_not_written_is_offered_again() {
-        let leases = table();
-        leases.renew(&name("a.test"), NOW + 2_000);
-        let taken = leases.take_unwritten(10);
-        assert_eq!((taken.len(), leases.take_unwritten(10).len()), (1, 0));
-        leases.keep_unwritten(taken.iter().map(|(key, _)| *key));
-        assert_eq!(leases.take_unwritten(10), taken);
-    }
-
-    #[test]
-    fn a_move_that_failed_is_due_again() {
-        let leases = table();
-        let taken = leases.take_due(NOW + 3_600, 10);
-        assert_eq!(leases.renew(&name("a.test"), NOW + 3_600), Renewal::Returns, "not behind the writer's back");
-        taken.iter().for_each(|due| leases.undo(due));
-        assert_eq!(due(&leases, NOW + 3_600), [Move::To(NodeState::Stale)]);
-    }
-
-    #[test]
-    fn a_long_stop_gives_a_grace_and_the_lag() {
-        for (until, lease, end) in [
-            (NOW - DAY, 7 * 86_400, NOW + 3_600),         // over: an hour to renew in
-            (NOW - DAY, 600, NOW + 600),                  // a short lease has a short grace
-            (NOW + DAY, 7 * 86_400, NOW + DAY + 75_600),  // running: what may not have been written
-            (NOW + 900 * DAY, 7 * 86_400, NOW + 7 * DAY), // written by a clock that was wrong
-            (0, 7 * 86_400, NOW + 7 * DAY),               // from before there were leases
-        ] {
-            let mut leases = Leases::new(LeaseTimes::default(), NOW);
-            leases.load(&name("a.test"), NodeState::Active, 1, until, lease);
-            leases.loaded();
-            assert_eq!(leases.until(&name("a.test")), Some(end), "{until} {lease}");
-            assert_eq!(due(&leases, end - 1), [], "{until} {lease}");
-            assert_eq!(due(&leases, end), [Move::To(NodeState::Stale)], "{until} {lease}");
-        }
-    }
-
-    #[test]
-    fn limits_leave_the_rest_for_the_next_walk() {
-        let leases = Leases::new(LeaseTimes::default(), NOW);
-        for index in 0..1_000 {
-            leases.set(&name(&format!("n{index}.test")), NodeState::Active, NOW, 60);
-        }
-        let mut moved = 0;
-        loop {
-            let taken = leases.take_due(NOW + 60, 64).len();
-            assert!(taken <= 64);
-            if taken == 0 {
-                break;
-            }
-            moved += taken;
-        }
-        assert_eq!((moved, leases.len()), (1_000, 1_000));
-        leases.remove(&name("n7.test"));
-        assert_eq!((leases.len(), leases.until(&name("n7.test"))), (999, None));
-    }
-
-    #[test]
-    fn jumps_of_the_clock() {
-        let leases = table();
-        leases.jumped_forward(NOW + 400 * DAY);
-        assert_eq!(due(&leases, NOW + 400 * DAY + 3_599), [], "grace");
-        assert_eq!(leases.until(&name("a.test")), Some(NOW + 400 * DAY + 3_600));
-        let leases = table();
-        leases.jumped_back(NOW - 400 * DAY);
-        assert_eq!(leases.until(&name("a.test")), Some(NOW - 400 * DAY + 3_600), "not for ever");
-        assert_eq!(due(&leases, NOW - 400 * DAY + 3_600), [Move::To(NodeState::Stale)]);
-    }
-}
+mod tests;

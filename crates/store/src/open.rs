@@ -120,7 +120,7 @@ fn load_nodes(
             let read = backend.load_nodes(&mut |registered| {
                 let (node, standing) = (&registered.node, &registered.standing);
                 let lease = leases.times.lease_of(node);
-                leases.load(node.domain(), standing.state, standing.since, standing.lease_until, lease);
+                leases.load(node.domain(), standing, lease);
                 watched.set(node.domain(), Some(&registered));
                 let shown = shown(node, standing.state);
                 chunk.push((ReadyNode::new(shown.as_deref().unwrap_or(node)), shown.is_some()));

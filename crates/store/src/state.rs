@@ -121,6 +121,8 @@ pub struct Standing {
     pub since: u64,
     /// Seconds since 1970 when its lease ends, or ended.
     pub lease_until: u64,
+    /// Seconds since 1970 when it was said last that its lease ends soon; 0: never. It counts for a lease that began before.
+    pub lease_warned: u64,
     /// Whether an admin put it there: then only an admin takes it out.
     pub by_admin: bool,
 }
@@ -129,7 +131,7 @@ impl Standing {
     /// A registration that begins.
     #[must_use]
     pub const fn begin(state: NodeState, now: u64, lease_until: u64) -> Self {
-        Self { state, reason: None, since: now, lease_until, by_admin: false }
+        Self { state, reason: None, since: now, lease_until, lease_warned: 0, by_admin: false }
     }
 
     /// What its next move by time counts from.

@@ -43,7 +43,7 @@ use crate::lease::{Due, Lease, Leases};
 use crate::number::NumberBook;
 use crate::proof::Proofs;
 use crate::serial;
-use crate::state::{Action, NodeState};
+use crate::state::{Action, NodeState, Standing};
 use crate::stats::Counters;
 use crate::token::Actor;
 use crate::watched::Watched;
@@ -183,8 +183,8 @@ struct Staged {
 
 /// What a change does to a lease, once it is durable.
 enum LeaseChange {
-    /// The registration's state, the time that goes with it, and the lease's length.
-    Set(DomainName, NodeState, u64, u32),
+    /// Where the registration is, with its times, and the lease's length.
+    Set(DomainName, Standing, u32),
     /// It begins anew; nothing else changed.
     Renew(DomainName),
     /// The registration is gone.
@@ -381,7 +381,7 @@ impl<B: Backend + ?Sized> Writer<B> {
         } else {
             for change in staged.leases {
                 match change {
-                    LeaseChange::Set(domain, state, at, lease) => self.leases.set(&domain, state, at, lease),
+                    LeaseChange::Set(domain, standing, lease) => self.leases.set(&domain, &standing, lease),
                     LeaseChange::Renew(domain) => {
                         self.leases.renew(&domain, staged.time);
                     }
@@ -510,7 +510,7 @@ impl Staged {
             self.held = self.held.with(&[change], WHILE_HELD);
         }
         self.leases.push(match after.map(|after| &after.standing) {
-            Some(standing) => LeaseChange::Set(domain.clone(), standing.state, standing.time(), lease),
+            Some(standing) => LeaseChange::Set(domain.clone(), standing.clone(), lease),
             None => LeaseChange::Remove(domain.clone()),
         });
         self.nodes.insert(domain, after.cloned());

@@ -179,6 +179,7 @@ fn address(contact: &str) -> Option<Address> {
 /// What a contact is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Notice {
+    LeaseEnds,
     Stale,
     Withdrawn,
     Demoted,
@@ -202,6 +203,7 @@ impl Notice {
                 NodeState::Compromised => Some(Self::Compromised),
                 NodeState::Draining | NodeState::Pending | NodeState::Active | NodeState::Tombstone => None,
             },
+            JournalKind::LeaseEnding => Some(Self::LeaseEnds),
             JournalKind::ResetKey => Some(Self::KeyReset),
             JournalKind::ProofLapsing => Some(Self::ProofEnds),
             JournalKind::ProofExpired | JournalKind::ProofRevoked => Some(Self::ProofEnded),
@@ -231,6 +233,10 @@ impl Notice {
     fn text(self, entry: &JournalEntry) -> String {
         let domain = &entry.subject;
         let (what, act) = match self {
+            Self::LeaseEnds => (
+                "has to be renewed: when its lease has ended callers try it last, and later it leaves DNS",
+                "Renew it: `tandem nodes renew`, best from cron, or publish it again.",
+            ),
             Self::Stale => {
                 ("was not renewed in time: callers try it last", "Renew it: `tandem nodes renew`, or publish it again.")
             }
@@ -394,7 +400,9 @@ mod tests {
             login: None,
         };
         let _mailer = Mailer::start(&directory, Some(&config));
-        for (days, part) in [(7, "callers try it last"), (8, "it has left DNS")] {
+        for (days, part) in
+            [(6, "Reason: the lease ends in 24 hours"), (1, "callers try it last"), (8, "it has left DNS")]
+        {
             now.fetch_add(days * 86_400, std::sync::atomic::Ordering::Relaxed);
             while directory.walk_leases().await.unwrap() {}
             let mail = timeout(LIMIT, mails.recv()).await.unwrap().unwrap();

@@ -118,7 +118,9 @@ fn a_wrong_certificate_gets_no_mail_and_no_password() {
         let ((ours, trusted), (_, theirs)) = (authority("ours", folder.path()), authority("theirs", folder.path()));
         let server = MailServer::start(mode, &ours, folder.path());
         // Another authority; and another name than the one that was called.
-        for (host, trusted, why) in [("localhost", &theirs, "UnknownIssuer"), ("127.0.0.1", &trusted, "not valid for name")] {
+        for (host, trusted, why) in
+            [("localhost", &theirs, "UnknownIssuer"), ("127.0.0.1", &trusted, "not valid for name")]
+        {
             let url = format!("{scheme}://{host}:{}{query}", server.port);
             let service = directory(&url, PASSWORD, trusted, folder.path());
             log_with(&service, why);

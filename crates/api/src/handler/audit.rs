@@ -72,6 +72,7 @@ fn is_shown(actor: &Actor, domain: Option<&DomainName>, entry: &AuditEntry) -> b
         | JournalKind::Deregister
         | JournalKind::ChangeState
         | JournalKind::ResetKey
+        | JournalKind::LeaseEnding
         | JournalKind::ProofBegun
         | JournalKind::ProofValid
         | JournalKind::ProofInvalid

@@ -42,10 +42,10 @@ const MAX_CHANGES: usize = 200;
 /// Tells what happens to nodes, as it happens.
 ///
 /// By default server-sent events: first `ready` with the id of the last change, then `register`, `deregister`,
-/// `change-state` and `reset-key`, each with its id, and a comment every 15 seconds. `Last-Event-ID` goes on behind that change; 410 means that
-/// the journal does not reach back so far: list the nodes again, and begin anew. A listener for whom 256 events wait is cut
-/// off. With `wait` or `after`, and without `text/event-stream` in `Accept`, one JSON answer: at once when there is something
-/// behind `after`, else when something happens, at the latest after `wait` seconds.
+/// `change-state`, `reset-key`, `lease-ending` and `probe`, each with its id, and a comment every 15 seconds. `Last-Event-ID`
+/// goes on behind that change; 410 means that the journal does not reach back so far: list the nodes again, and begin anew.
+/// A listener for whom 256 events wait is cut off. With `wait` or `after`, and without `text/event-stream` in `Accept`, one
+/// JSON answer: at once when there is something behind `after`, else when something happens, at the latest after `wait` seconds.
 ///
 /// Members are public: every token sees the same, and never a contact or a number.
 #[utoipa::path(

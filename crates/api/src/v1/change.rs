@@ -58,6 +58,8 @@ pub(crate) enum NodeChangeKind {
     ChangeState,
     /// An admin lets another key sign, some days from now.
     ResetKey,
+    /// Its lease ends soon and was not renewed; `reason` says how soon.
+    LeaseEnding,
     /// A look at its targets changed how it is shown; what it registered did not change.
     Probe,
     /// Sent to webhooks only: the proof of a foreign domain was seen, for the first time or again.
@@ -103,6 +105,7 @@ impl NodeChangeKind {
             Self::Deregister => JournalKind::Deregister.as_str(),
             Self::ChangeState => JournalKind::ChangeState.as_str(),
             Self::ResetKey => JournalKind::ResetKey.as_str(),
+            Self::LeaseEnding => JournalKind::LeaseEnding.as_str(),
             Self::Probe => JournalKind::Probe.as_str(),
             Self::ProofValid => JournalKind::ProofValid.as_str(),
             Self::ProofLapsing => JournalKind::ProofLapsing.as_str(),
@@ -120,6 +123,7 @@ impl NodeChangeBody {
             JournalKind::Deregister => NodeChangeKind::Deregister,
             JournalKind::ChangeState => NodeChangeKind::ChangeState,
             JournalKind::ResetKey => NodeChangeKind::ResetKey,
+            JournalKind::LeaseEnding => NodeChangeKind::LeaseEnding,
             JournalKind::Probe => NodeChangeKind::Probe,
             JournalKind::ProofValid => NodeChangeKind::ProofValid,
             JournalKind::ProofLapsing => NodeChangeKind::ProofLapsing,

@@ -60,6 +60,13 @@ pub enum Act {
         /// Why, if somebody said.
         reason: Option<Box<str>>,
     },
+    /// Keeps that the end of a lease was announced; nothing else changes.
+    LeaseEnding {
+        /// What is kept from now on.
+        now: Registered,
+        /// When that will be.
+        reason: Box<str>,
+    },
     /// Keeps what was found by looking at a node; what the node said stays.
     Note {
         /// The node as it was.
@@ -130,6 +137,7 @@ impl Act {
             Self::Deregister { .. } => JournalKind::Deregister,
             Self::ChangeState { .. } => JournalKind::ChangeState,
             Self::ResetKey { .. } => JournalKind::ResetKey,
+            Self::LeaseEnding { .. } => JournalKind::LeaseEnding,
             Self::Note { .. } => JournalKind::Probe,
             Self::ServeZone(_) => JournalKind::ServeZone,
             Self::DropZone(_) => JournalKind::DropZone,
@@ -163,6 +171,7 @@ impl Act {
             Self::Register { now, .. }
             | Self::ChangeState { now, .. }
             | Self::ResetKey { now, .. }
+            | Self::LeaseEnding { now, .. }
             | Self::Note { now, .. } => now.node.domain().to_string(),
             Self::Deregister { before, .. } => before.domain().to_string(),
             Self::ServeZone(state) => state.apex.to_string(),
@@ -190,6 +199,7 @@ impl Act {
             | Self::Deregister { .. }
             | Self::ChangeState { .. }
             | Self::ResetKey { .. }
+            | Self::LeaseEnding { .. }
             | Self::ServeZone(_)
             | Self::DropZone(_)
             | Self::IssueToken(_)

@@ -80,6 +80,8 @@ pub enum JournalKind {
     ChangeState,
     /// An admin has asked that another key may follow a node's key.
     ResetKey,
+    /// A node's lease ends soon.
+    LeaseEnding,
     /// A look at a node's targets changed how it is shown.
     Probe,
     /// A zone is new, or its master file changed.
@@ -126,11 +128,12 @@ pub enum JournalKind {
 
 impl JournalKind {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Register,
         Self::Deregister,
         Self::ChangeState,
         Self::ResetKey,
+        Self::LeaseEnding,
         Self::Probe,
         Self::ServeZone,
         Self::DropZone,
@@ -162,6 +165,7 @@ impl JournalKind {
             Self::Deregister => "deregister",
             Self::ChangeState => "change-state",
             Self::ResetKey => "reset-key",
+            Self::LeaseEnding => "lease-ending",
             Self::Probe => "probe",
             Self::ServeZone => "serve-zone",
             Self::DropZone => "drop-zone",

@@ -201,7 +201,7 @@ fn entry(connection: &Connection, row: &Row<'_>) -> Result<JournalEntry, Backend
     };
     let (before, mut after) = (node(5)?, node(6)?);
     match kind {
-        JournalKind::ChangeState => after.clone_from(&before),
+        JournalKind::ChangeState | JournalKind::LeaseEnding => after.clone_from(&before),
         JournalKind::Register if after.is_none() => after = Some(document_of(connection, &subject, row.get(0)?)?),
         _ => {}
     }

@@ -17,7 +17,7 @@ use crate::state::{NodeIdentity, NodeState, Standing};
 
 /// The columns of a registration, in the order that [`registered`] takes them.
 const NODE: &str = "domain, document, revision, created, updated, state, reason, since, lease_until, by_admin,
-                    key, key_serial, next_key, signed, key_reset";
+                    key, key_serial, next_key, signed, key_reset, lease_warned";
 
 /// Writes a batch inside `transaction`.
 pub(super) fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), BackendError> {
@@ -94,6 +94,16 @@ fn write_step(
             write_node(&mut statements.node, &key, &subject, now, &document::write(&now.node))?;
             (old_state, new_state) = (Some(now.standing.state), Some(now.standing.state));
         }
+        Act::LeaseEnding { now, reason: why } => {
+            let (until, warned) = (now.standing.lease_until.cast_signed(), now.standing.lease_warned.cast_signed());
+            transaction
+                .prepare_cached("UPDATE node SET lease_until = ?2, lease_warned = ?3 WHERE sort_key = ?1")?
+                .execute(params![sort_key(now.node.domain()), until, warned])?;
+            // Who is told learns from it whom to tell.
+            before = Some(document::write(&now.node));
+            (old_state, new_state) = (Some(now.standing.state), Some(now.standing.state));
+            reason = Some(&**why);
+        }
         Act::Note { before: earlier, now, reason: why } => {
             let key = sort_key(now.node.domain());
             journal::keep_document(transaction, &key)?;
@@ -159,11 +169,12 @@ fn write_step(
 
 const WRITE_NODE: &str =
     "INSERT INTO node (sort_key, domain, document, revision, created, updated, state, reason, since,
-                       lease_until, by_admin, key, key_serial, next_key, signed, key_reset)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+                       lease_until, by_admin, key, key_serial, next_key, signed, key_reset, lease_warned)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
      ON CONFLICT (sort_key) DO UPDATE SET
          document = ?3, revision = ?4, created = ?5, updated = ?6, state = ?7, reason = ?8, since = ?9,
-         lease_until = ?10, by_admin = ?11, key = ?12, key_serial = ?13, next_key = ?14, signed = ?15, key_reset = ?16";
+         lease_until = ?10, by_admin = ?11, key = ?12, key_serial = ?13, next_key = ?14, signed = ?15, key_reset = ?16,
+         lease_warned = ?17";
 
 fn write_node(
     statement: &mut CachedStatement<'_>,
@@ -190,6 +201,7 @@ fn write_node(
         identity.and_then(|identity| identity.next.as_ref()),
         identity.map(|identity| &identity.signed),
         identity.and_then(|identity| identity.reset_at.map(u64::cast_signed)),
+        now.standing.lease_warned.cast_signed(),
     ])?;
     Ok(())
 }
@@ -289,6 +301,7 @@ fn registered(row: &Row<'_>) -> Result<Registered, BackendError> {
         since: row.get::<_, Option<i64>>(7)?.map_or(updated, i64::cast_unsigned),
         lease_until: row.get::<_, i64>(8)?.cast_unsigned(),
         by_admin: row.get(9)?,
+        lease_warned: row.get::<_, i64>(15)?.cast_unsigned(),
     };
     let identity = match row.get::<_, Option<Box<str>>>(10)? {
         None => None,

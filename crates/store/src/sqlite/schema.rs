@@ -15,7 +15,7 @@ pub(super) const BACKUP_ID: i32 = 0x544e_4442;
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Step `i` leads from schema `i` to `i + 1`.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     // Names are kept twice: as text for people with `sqlite3`, and as the key that sorts canonically. `serial` has one
     // row once the directory has started; its `probe` is written to learn whether the disk takes writes.
     "CREATE TABLE node (
@@ -139,6 +139,8 @@ const MIGRATIONS: [&str; 7] = [
          created INTEGER NOT NULL,
          token   TEXT NOT NULL
      ) STRICT, WITHOUT ROWID;",
+    // When it was said last that a lease ends soon.
+    "ALTER TABLE node ADD COLUMN lease_warned INTEGER NOT NULL DEFAULT 0;",
 ];
 
 /// Does the migrations that `connection` has not seen, each in a transaction of its own; returns whether there were any.

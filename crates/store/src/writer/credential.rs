@@ -371,6 +371,7 @@ impl<B: Backend + ?Sized> Writer<B> {
                 | Act::Deregister { .. }
                 | Act::ChangeState { .. }
                 | Act::ResetKey { .. }
+                | Act::LeaseEnding { .. }
                 | Act::Note { .. }
                 | Act::ServeZone(_)
                 | Act::DropZone(_)

@@ -195,7 +195,7 @@ impl<B: Backend + ?Sized> Writer<B> {
             for step in &batch.steps {
                 if let Act::Register { now, .. } = &step.act {
                     let lease = self.leases.times.lease_of(&now.node);
-                    self.leases.set(now.node.domain(), now.standing.state, now.standing.time(), lease);
+                    self.leases.set(now.node.domain(), &now.standing, lease);
                     self.watched.set(now.node.domain(), Some(now));
                 }
             }

@@ -80,6 +80,7 @@ impl<B: Backend + ?Sized> Writer<B> {
             reason: if to == NodeState::Active { None } else { reason.clone() },
             since: staged.time,
             lease_until,
+            lease_warned: current.standing.lease_warned,
             // What an admin did stays an admin's, also when a node goes one further.
             by_admin: to.is_held() && (is_admin || current.standing.by_admin && old.is_held()),
         };
@@ -218,6 +219,9 @@ impl<B: Backend + ?Sized> Writer<B> {
         let old = current.standing.state;
         let reason = |text: &str| Some(text.into());
         match due.lead {
+            // Renewed since it was found due, perhaps.
+            Move::Warn if self.leases.is_warned(due.key) => self.announce(staged, current),
+            Move::Warn => {}
             Move::Forget => {
                 let why = reason(if old == NodeState::Pending { "not approved in time" } else { "not renewed" });
                 let act = Act::Deregister { before: current.node.clone(), old, reason: why };
@@ -243,6 +247,19 @@ impl<B: Backend + ?Sized> Writer<B> {
             }
         }
         Ok(())
+    }
+
+    /// Stages the word that a lease ends soon: neither DNS nor the document has anything to do with it.
+    fn announce(&self, staged: &mut Staged, current: Registered) {
+        let domain = current.node.domain().clone();
+        let lease_until = self.leases.until(&domain).unwrap_or(current.standing.lease_until);
+        let standing = Standing { lease_until, lease_warned: staged.time, ..current.standing };
+        let now = Registered { standing, ..current };
+        let reason = format!("the lease ends in {}", in_words(lease_until.saturating_sub(staged.time))).into();
+        staged.serial += 1;
+        staged.nodes.insert(domain, Some(now.clone()));
+        let act = Act::LeaseEnding { now, reason };
+        staged.steps.push(Step { serial: staged.serial, by: None, act, zones: Vec::new() });
     }
 
     /// The time; tells the leases when it jumped.
@@ -281,5 +298,14 @@ impl<B: Backend + ?Sized> Writer<B> {
             return 0;
         }
         leases.len()
+    }
+}
+
+/// A time that is left, as people say it: never more than there is.
+fn in_words(seconds: u64) -> String {
+    match seconds {
+        172_800.. => format!("{} days", seconds / 86_400),
+        7_200.. => format!("{} hours", seconds / 3_600),
+        _ => format!("{} minutes", seconds / 60),
     }
 }

@@ -111,6 +111,7 @@ async fn time_leads_through_all_states() {
     assert_eq!(
         moves,
         [
+            (JournalKind::LeaseEnding, Some(NodeState::Active), Some(NodeState::Active), true, true),
             (JournalKind::ChangeState, Some(NodeState::Active), Some(NodeState::Stale), true, true),
             (JournalKind::ChangeState, Some(NodeState::Stale), Some(NodeState::Withdrawn), true, false),
             (JournalKind::ChangeState, Some(NodeState::Withdrawn), Some(NodeState::Tombstone), false, false),
@@ -118,7 +119,7 @@ async fn time_leads_through_all_states() {
         ]
     );
     // What DNS showed can be told from the journal alone.
-    let stale = &backend.journal(8, 1).unwrap()[0];
+    let stale = &backend.journal(9, 1).unwrap()[0];
     let priorities = [stale.shown_before(), stale.shown_after()].map(|node| node.unwrap().targets()[0].priority);
     assert_eq!(priorities, [10, 10_010]);
 }
@@ -142,6 +143,72 @@ async fn renewals_keep_it_active_and_write_no_journal() {
     assert_eq!(kept, BEGIN + 59 * DAY + LEASE, "written in bulk");
     let unknown = directory.renew(&name("b.ostel.me"), &holder()).await;
     assert!(matches!(unknown, Err(RenewError::NotFound)), "{unknown:?}");
+}
+
+/// What was announced behind serial `after`: who is told, and what.
+fn announced(backend: &Scripted, after: u64) -> Vec<(String, Option<Box<str>>)> {
+    let entries = backend.journal(after, 99).unwrap().into_iter();
+    entries.filter(|e| e.kind == JournalKind::LeaseEnding).map(|e| (e.subject, e.reason)).collect()
+}
+
+#[tokio::test]
+async fn the_end_of_a_lease_is_announced_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut backend, clocks) = (Scripted::open(dir.path()), Clocks::new());
+    let mut directory = clocks.open(&backend);
+    let mut contact = NodeParts::new(name("a.ostel.me"), node("a.ostel.me", "192.0.2.1").targets().to_vec());
+    contact.contact = Some("ann@example.org".into());
+    let contact = Node::new(contact).unwrap();
+    let kept = directory.register(contact, Precondition::None, &admin()).await.unwrap().registered;
+    let mut short = node("b.ostel.me", "192.0.2.1");
+    short.lease_seconds = Some(3_599);
+    directory.register(short, Precondition::None, &admin()).await.unwrap();
+    let mut told = directory.changes();
+    clocks.advance(LEASE - LEASE / 4 - 1);
+    walk(&directory).await;
+    assert_eq!(announced(&backend, 8), [], "not before a quarter is left, and no lease that is over too soon");
+
+    told.mark_unchanged();
+    backend.fail.store(true, Ordering::Relaxed);
+    clocks.advance(1);
+    directory.walk_leases().await.unwrap_err();
+    backend.fail.store(false, Ordering::Relaxed);
+    let serials = (served(&directory, "ostel.me"), served(&directory, "peers.test"));
+    walk(&directory).await;
+    assert!(told.has_changed().unwrap(), "who follows the changes is told");
+    let once = [("a.ostel.me".to_owned(), Some("the lease ends in 42 hours".into()))];
+    assert_eq!(announced(&backend, 8), once, "also after the disk failed");
+    let entry = backend.journal(8, 99).unwrap().pop().unwrap();
+    assert_eq!((entry.by, entry.new_state), (None, Some(NodeState::Active)));
+    assert_eq!(entry.after.unwrap().contact.as_deref(), Some("ann@example.org"), "whom to tell");
+    // Neither what is registered nor what DNS shows has changed.
+    let now = directory.node(&name("a.ostel.me")).await.unwrap().unwrap();
+    assert_eq!((now.revision, now.updated, &now.node), (kept.revision, kept.updated, &kept.node));
+    assert_eq!(serials, (served(&directory, "ostel.me"), served(&directory, "peers.test")));
+
+    // Not again: neither later, nor after a start, nor because something else changes.
+    clocks.advance(HOUR);
+    walk(&directory).await;
+    act(&directory, Action::Drain, &holder()).await.unwrap();
+    walk(&directory).await;
+    drop((directory, told, backend));
+    backend = Scripted::open(dir.path());
+    directory = clocks.open(&backend);
+    act(&directory, Action::Restore, &holder()).await.unwrap();
+    clocks.advance(DAY);
+    walk(&directory).await;
+    assert_eq!(announced(&backend, 8), once);
+    assert_eq!(state(&directory, "a.ostel.me").await, Some(NodeState::Active));
+
+    // The next lease has its own.
+    let lease = directory.renew(&name("a.ostel.me"), &holder()).await.unwrap();
+    walk(&directory).await;
+    drop((directory, backend));
+    backend = Scripted::open(dir.path());
+    directory = clocks.open(&backend);
+    clocks.advance(LEASE - 1);
+    walk(&directory).await;
+    assert_eq!(announced(&backend, 8).len(), 2, "a lease until {}", lease.until);
 }
 
 #[tokio::test]
