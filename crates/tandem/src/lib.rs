@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod command;
 pub mod config;
+mod contact;
 pub mod cookie_secret;
 mod diagnose;
 mod file_limit;

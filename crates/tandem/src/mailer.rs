@@ -11,7 +11,6 @@ use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
-use tandem_model::DomainName;
 use tandem_store::backend::{JournalEntry, JournalKind};
 use tandem_store::{Directory, NodeState};
 use tokio::sync::watch;
@@ -20,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::config::MailConfig;
+use crate::contact;
 
 /// Entries of the journal that are read at a time.
 const PAGE: usize = 64;
@@ -110,25 +110,13 @@ impl Post {
 
     async fn tell(&mut self, entry: &JournalEntry) {
         let Some(notice) = Notice::of(entry) else { return };
-        let Some(to) = self.contact(entry).await else { return };
+        // A contact that is no mail address is told by webhooks alone.
+        let Some(to) = contact::of(&self.directory, entry).await.and_then(|contact| address(&contact)) else { return };
         match self.counts.take(&to, Instant::now()) {
             Room::Some => self.send(to, &entry.subject, &notice.text(entry)).await,
             Room::NoMore => warn!(MAX_ALL, "no more mail for an hour; webhooks and the audit trail have all of it"),
             Room::None => {}
         }
-    }
-
-    /// Whom to tell; `None` if the contact is no mail address, or not known any more.
-    async fn contact(&self, entry: &JournalEntry) -> Option<Address> {
-        let node = entry.after.as_ref().or(entry.before.as_ref());
-        let contact = match node {
-            Some(node) => node.contact.clone(),
-            None => {
-                let domain: DomainName = entry.subject.parse().ok()?;
-                self.directory.node(&domain).await.ok()??.node.contact.clone()
-            }
-        }?;
-        address(&contact)
     }
 
     async fn send(&self, to: Address, domain: &str, text: &str) {
@@ -409,7 +397,7 @@ mod tests {
             assert!(mail.starts_with("RCPT TO:<ann@example.org>"), "{mail}");
             assert!(mail.contains("a.ostn.test") && mail.contains(part), "{mail}");
         }
-        let domain: DomainName = "a.ostn.test".parse().unwrap();
+        let domain: tandem_model::DomainName = "a.ostn.test".parse().unwrap();
         let reason = Some("host broken into".into());
         directory.act(&domain, Action::Compromised, reason, Precondition::None, &admin).await.unwrap();
         let mail = timeout(LIMIT, mails.recv()).await.unwrap().unwrap();

@@ -22,6 +22,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use crate::config::WebhookConfig;
+use crate::contact;
 use crate::service::blocking;
 
 /// The field that proves who sent it: `t=1767225600,v1=<hex of HMAC-SHA-256 over "1767225600." and the body>`.
@@ -85,7 +86,12 @@ impl Hook {
                     }
                 };
                 place = entries.last().map_or(last, |entry| entry.serial);
-                if let Some(body) = tandem_api::webhook_body(&entries) {
+                let mut told = Vec::with_capacity(entries.len());
+                for entry in entries {
+                    let contact = contact::of(&hook.directory, &entry).await;
+                    told.push((entry, contact));
+                }
+                if let Some(body) = tandem_api::webhook_body(&told) {
                     hook.deliver(body).await;
                 }
             }

@@ -81,6 +81,23 @@ fn a_webhook_is_signed_and_tried_again() {
     assert!(!service.log().contains("/hook"), "a URL may hold a secret");
 }
 
+/// Whom to warn, also where the change itself has no document: the registration says it.
+#[test]
+fn a_webhook_says_whom_a_reset_of_a_key_concerns() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let service = start(folder.path(), &format!("http://{}/", listener.local_addr().unwrap()), true);
+    let key = folder.path().join("node.key");
+    let publish = ["publish", "debug.ostn.test", "--target", "sip.debug.ostn.test:5061", "--address", "192.0.2.1"];
+    let more = ["--contact", "ops@debug.ostn.test", "--node-key", key.to_str().unwrap()];
+    service.tandem(publish.into_iter().chain(more)).success();
+    take(&listener, "200 OK");
+    service.tandem(["nodes", "reset-key", "debug.ostn.test", "--reason", "disk lost"]).success();
+    let told: Value = serde_json::from_str(&take(&listener, "200 OK").1).unwrap();
+    let change = &told["changes"][0];
+    assert_eq!((&change["kind"], &change["contact"]), (&"reset-key".into(), &"ops@debug.ostn.test".into()));
+}
+
 #[test]
 fn a_webhook_trusts_the_authority_that_its_setting_names() {
     let folder = tempfile::tempdir().unwrap();

@@ -173,26 +173,27 @@ impl NodeChangeBody {
 struct AdminChangeBody {
     #[serde(flatten)]
     change: NodeChangeBody,
-    /// How to reach the node's operator, while the document is known.
+    /// How to reach the node's operator, while that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     contact: Option<String>,
 }
 
-/// The changes of nodes among `entries`, as a webhook gets them: `{"changes":[…],"last":12}`; `None` when there are none.
+/// The changes of nodes among `entries`, each with its node's contact, as a webhook gets them: `{"changes":[…],"last":12}`;
+/// `None` when there are none.
 ///
 /// # Panics
 ///
 /// Never: strings, numbers and lists are JSON.
 #[must_use]
-pub fn webhook_body(entries: &[JournalEntry]) -> Option<Vec<u8>> {
+pub fn webhook_body(entries: &[(JournalEntry, Option<Box<str>>)]) -> Option<Vec<u8>> {
     #[derive(Serialize)]
     struct Body {
         changes: Vec<AdminChangeBody>,
         last: u64,
     }
-    let contact =
-        |entry: &JournalEntry| entry.after.as_ref().or(entry.before.as_ref())?.contact.as_deref().map(Into::into);
-    let told = |entry| Some(AdminChangeBody { change: NodeChangeBody::of(entry)?, contact: contact(entry) });
+    let told = |(entry, contact): &(JournalEntry, Option<Box<str>>)| {
+        Some(AdminChangeBody { change: NodeChangeBody::of(entry)?, contact: contact.as_deref().map(Into::into) })
+    };
     let changes: Vec<_> = entries.iter().filter_map(told).collect();
     let last = changes.last()?.change.id;
     Some(serde_json::to_vec(&Body { changes, last }).expect("strings, numbers and lists are JSON"))
