@@ -95,6 +95,7 @@ impl Prover {
         let mut next = now + TURN;
         for (proof, progress) in self.directory.proofs() {
             if let Some(outcome) = schedule::by_time(&proof, &progress, now) {
+                let outcome = self.judge(&proof, outcome).await;
                 self.note(&proof, outcome).await;
                 continue;
             }

@@ -6,7 +6,7 @@
 
 use tandem_api::ProofRule;
 use tandem_model::DomainName;
-use tandem_store::{Action, Actor, NodeState, Precondition, Proof, ReadError, Registered};
+use tandem_store::{Action, Actor, NodeIdentity, NodeState, Precondition, Proof, ProofOutcome, ReadError, Registered};
 use tracing::{info, warn};
 
 use super::Prover;
@@ -63,6 +63,50 @@ impl Prover {
         }
     }
 
+    /// What `outcome`, which time has for a proof, comes to. Nobody is told of the end of a proof by a key that was replaced: it
+    /// is forgotten when that would first be due.
+    pub(super) async fn judge(&self, proof: &Proof, outcome: ProofOutcome) -> ProofOutcome {
+        if !matches!(outcome, ProofOutcome::Lapsing(_) | ProofOutcome::Expired) {
+            return outcome;
+        }
+        match self.is_replaced(proof).await {
+            Ok(true) => ProofOutcome::Forgotten,
+            Ok(false) => outcome,
+            Err(error) => {
+                warn!(domain = %proof.id.domain, %error, "the nodes of a proof could not be read");
+                outcome
+            }
+        }
+    }
+
+    /// Whether the node at the proof's domain has another key by now, does not name this one as its next, and no node below
+    /// has this one.
+    async fn is_replaced(&self, proof: &Proof) -> Result<bool, ReadError> {
+        let (top, key) = (&proof.id.domain, &proof.id.key);
+        let identity = self.directory.node(top).await?.and_then(|there| there.identity);
+        let has_another = |identity: &NodeIdentity| identity.thumbprint != *key && identity.next.as_ref() != Some(key);
+        if !identity.as_deref().is_some_and(has_another) {
+            return Ok(false);
+        }
+        let mut after = top.clone();
+        loop {
+            let page = self.below(top, &after).await?;
+            let Some(last) = page.last() else { return Ok(true) };
+            if page.iter().filter_map(|there| there.identity.as_deref()).any(|identity| !has_another(identity)) {
+                return Ok(false);
+            }
+            after = last.node.domain().clone();
+        }
+    }
+
+    /// The next nodes below `top`, behind `after`; none at the end.
+    async fn below(&self, top: &DomainName, after: &DomainName) -> Result<Vec<Registered>, ReadError> {
+        let mut page = self.directory.list(Some(after), PAGE).await?;
+        // In canonical order names below stand right behind.
+        page.retain(|there| there.node.domain().is_below(top));
+        Ok(page)
+    }
+
     async fn move_nodes(&self, proof: &Proof, action: Action) -> Result<(), ReadError> {
         let top = &proof.id.domain;
         let mut page: Vec<Registered> = self.directory.node(top).await?.into_iter().collect();
@@ -74,9 +118,7 @@ impl Prover {
                     self.act(there, action, Some(REASON)).await;
                 }
             }
-            page = self.directory.list(Some(&after), PAGE).await?;
-            // In canonical order names below stand right behind.
-            page.retain(|there| there.node.domain().is_below(top));
+            page = self.below(top, &after).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = last.node.domain().clone();
         }

@@ -138,16 +138,28 @@ impl House {
 }
 
 async fn register(directory: &Directory, key: Thumbprint, by: &Actor) -> Result<Receipt, RegisterError> {
+    register_signed(directory, DOMAIN, key, (1, None), by).await
+}
+
+/// Signed with `key`, which names `next`.
+async fn register_signed(
+    directory: &Directory,
+    domain: &str,
+    key: Thumbprint,
+    (serial, next): (u64, Option<Thumbprint>),
+    by: &Actor,
+) -> Result<Receipt, RegisterError> {
     let target = Target {
-        host: name(&format!("sip.{DOMAIN}")),
+        host: name(&format!("sip.{domain}")),
         port: NonZeroU16::new(5061).unwrap(),
         priority: 0,
         weight: 0,
         addresses: vec!["203.0.113.7".parse().unwrap()],
     };
-    let parts = NodeParts { lease_seconds: Some(30 * 86_400), ..NodeParts::new(name(DOMAIN), vec![target]) };
+    let parts = NodeParts { lease_seconds: Some(30 * 86_400), ..NodeParts::new(name(domain), vec![target]) };
+    let next = next.map(|next| next.to_string().into());
     let signature =
-        Signature { thumbprint: key.to_string().into(), serial: 1, next: None, signed: b"1".as_slice().into() };
+        Signature { thumbprint: key.to_string().into(), serial, next, signed: serial.to_string().into_bytes().into() };
     directory.register_in(NodeState::Active, Node::new(parts).unwrap(), Some(signature), Precondition::None, by).await
 }
 
@@ -300,6 +312,66 @@ async fn a_proof_lapses_by_steps_api_68() {
     assert_eq!(house.state(&proof).unwrap().0, ProofState::Valid);
     assert_eq!(house.node().await, (NodeState::Active, None));
     assert_eq!(house.directory().live().load().node_count(), 1);
+}
+
+/// Nobody is warned of the end of a proof by a key that another one has followed; of one that is still wanted, everybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proof_of_a_replaced_key_ends_without_a_word() {
+    let (old, new) = keys();
+    let record = |key: Thumbprint| format!("_tandem 60 IN TXT \"tandem-key={key}\"\n");
+    let (owner, dir) = (Owner::start(&record(old)), tempfile::tempdir().unwrap());
+    let now = Arc::new(AtomicU64::new(BEGIN));
+    let mut house = House::open(dir.path(), &owner.config(), &now);
+    let first = house.begin(old, ProofMethod::Dns).await;
+    let admin = Actor::directory();
+    register_signed(house.directory(), DOMAIN, old, (1, Some(new)), &admin).await.unwrap();
+    house.pass(DAY).await;
+    owner.publish(&record(new));
+    let second = house.begin(new, ProofMethod::Dns).await;
+    assert_eq!(house.state(&second).unwrap().0, ProofState::Valid);
+
+    // While the old key is the node's, its owner is warned.
+    house.pass(61 * DAY).await;
+    house.pass(15 * DAY).await;
+    let count = |kinds: &[JournalKind], kind| kinds.iter().filter(|one| **one == kind).count();
+    assert_eq!(count(&house.kinds().await, JournalKind::ProofLapsing), 1);
+    let signed = register_signed(house.directory(), DOMAIN, new, (2, None), &admin).await;
+    assert!(signed.is_ok(), "{signed:?}");
+    house.pass(10 * DAY).await;
+    assert_eq!(house.state(&first), None, "forgotten where the second warning was due");
+    house.pass(5 * DAY).await;
+    let kinds = house.kinds().await;
+    assert_eq!((count(&kinds, JournalKind::ProofLapsing), count(&kinds, JournalKind::ProofExpired)), (1, 0));
+    assert_eq!(house.state(&second).unwrap().0, ProofState::Valid, "the new one stays");
+}
+
+/// A node below that still has the old key, or a node that names it as its next, needs its proof.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proof_of_a_key_that_is_wanted_below_is_warned_of() {
+    let (old, new) = keys();
+    let record = format!("_tandem 60 IN TXT \"tandem-key={old}\"\n");
+    let below = format!("lab.{DOMAIN}");
+    let admin = Actor::directory();
+    for (others, warnings) in [
+        (None, 0),
+        (Some((below.as_str(), new, None)), 0),
+        (Some((below.as_str(), old, None)), 1),
+        (Some((below.as_str(), new, Some(old))), 1),
+    ] {
+        let (owner, dir) = (Owner::start(&record), tempfile::tempdir().unwrap());
+        let now = Arc::new(AtomicU64::new(BEGIN));
+        let mut house = House::open(dir.path(), &owner.config(), &now);
+        house.begin(old, ProofMethod::Dns).await;
+        register(house.directory(), new, &admin).await.unwrap();
+        if let Some((domain, key, next)) = others {
+            register_signed(house.directory(), domain, key, (1, next), &admin).await.unwrap();
+        }
+        owner.publish("");
+        house.pass(77 * DAY).await;
+        let kinds = house.kinds().await;
+        let found = kinds.iter().filter(|kind| **kind == JournalKind::ProofLapsing).count();
+        assert_eq!(found, warnings, "{others:?}");
+    }
 }
 
 /// An admin's word counts more than a proof: whose node was invited keeps it without one.
