@@ -15,8 +15,8 @@ use crate::number::{Delegation, MAX_CLAIMS, MAX_CLAIMS_EACH, MAX_DELEGATIONS, Nu
 use crate::state::Standing;
 use crate::token::{self, Actor};
 
-/// Most claims whose time is over that leave with a new one.
-const MAX_EXPIRED: usize = 256;
+/// Most claims that have become idle that leave with one change: it is one commit.
+const MAX_ENDED: usize = 256;
 
 /// What the writer is asked to do with numbers.
 #[derive(Debug)]
@@ -127,13 +127,13 @@ impl<B: Backend + ?Sized> Writer<B> {
         let claim = PendingClaim { id, range, domain, created: now, by: by.token_id.clone() };
         // As with tokens: a new one takes those along whose time is over.
         let expired = self.numbers.claims(now, false);
-        let ended = expired.iter().take(MAX_EXPIRED).map(|claim| {
+        let ended = expired.iter().take(MAX_ENDED).map(|claim| {
             let said = format!("{}: nobody decided within 30 days", claim.range).into();
             (Act::RejectNumber { claim: claim.clone(), said }, None)
         });
         let deeds = ended.chain([(Act::ClaimNumber(claim.clone()), Some(by.token_id))]).collect();
         self.commit_numbers(deeds, keep.map(|keep| keep.answer(&claim, now)))?;
-        expired.iter().take(MAX_EXPIRED).for_each(|claim| self.numbers.drop_claim(&claim.id));
+        expired.iter().take(MAX_ENDED).for_each(|claim| self.numbers.drop_claim(&claim.id));
         self.numbers.claim(claim.clone());
         Ok(claim)
     }
@@ -150,10 +150,10 @@ impl<B: Backend + ?Sized> Writer<B> {
         let claim = self.numbers.find_claim(id, now).ok_or(NumberError::Unknown)?;
         let delegation = self.decide_delegation(claim.range, claim.domain.clone(), over_holder, by)?;
         let act = Act::ApproveNumber { claim: claim.clone(), delegation: delegation.clone() };
-        let answer = keep.map(|keep| keep.answer(&delegation, now));
-        self.commit_numbers(vec![(act, Some(by.token_id.clone()))], answer)?;
+        let mut covered = self.covered_claims(&delegation, now);
+        covered.retain(|other| other.id != claim.id);
+        self.keep_delegation(act, &delegation, &covered, by, keep.map(|keep| keep.answer(&delegation, now)))?;
         self.numbers.drop_claim(&claim.id);
-        self.numbers.delegate(delegation.clone());
         Ok(delegation)
     }
 
@@ -192,10 +192,44 @@ impl<B: Backend + ?Sized> Writer<B> {
         }
         let delegation = self.decide_delegation(range, domain, over_holder, by)?;
         let act = Act::DelegateNumber(delegation.clone());
-        let answer = keep.map(|keep| keep.answer(&delegation, now));
-        self.commit_numbers(vec![(act, Some(by.token_id.clone()))], answer)?;
-        self.numbers.delegate(delegation.clone());
+        let covered = self.covered_claims(&delegation, now);
+        self.keep_delegation(act, &delegation, &covered, by, keep.map(|keep| keep.answer(&delegation, now)))?;
         Ok(delegation)
+    }
+
+    /// At most [`MAX_ENDED`] of the claims whose wish a new delegation fulfils: their domain could not make them again.
+    fn covered_claims(&self, new: &Delegation, now: u64) -> Vec<PendingClaim> {
+        let is_covered = |claim: &PendingClaim| {
+            // The longest delegation counts, whosever it is.
+            let inner = || self.numbers.holders().of(claim.range).filter(|(at, _)| new.range.is_around(at));
+            claim.domain.is_at_or_below(&new.domain)
+                && (claim.range == new.range || new.range.is_around(&claim.range))
+                && inner().is_none()
+        };
+        let mut covered = self.numbers.claims(now, true);
+        covered.retain(is_covered);
+        covered.truncate(MAX_ENDED);
+        covered
+    }
+
+    /// Makes a delegation durable with the end of the claims that it covers, and then known.
+    fn keep_delegation(
+        &mut self,
+        act: Act,
+        delegation: &Delegation,
+        covered: &[PendingClaim],
+        by: &Actor,
+        answer: Option<StoredAnswer>,
+    ) -> Result<(), DirectoryError> {
+        let ended = covered.iter().map(|claim| {
+            let said = format!("{}: delegated as {}", claim.range, delegation.range).into();
+            Act::RejectNumber { claim: claim.clone(), said }
+        });
+        let deeds = [act].into_iter().chain(ended).map(|act| (act, Some(by.token_id.clone()))).collect();
+        self.commit_numbers(deeds, answer)?;
+        covered.iter().for_each(|claim| self.numbers.drop_claim(&claim.id));
+        self.numbers.delegate(delegation.clone());
+        Ok(())
     }
 
     /// Whether `by` may give `range` to `domain`, and in whose name (ENUM-77).

@@ -141,6 +141,62 @@ async fn enum_77_a_claim_waits_for_an_admin() {
     );
 }
 
+/// What a delegation gives, nobody has to decide on any more.
+#[tokio::test]
+async fn enum_77_a_claim_ends_with_the_delegation_that_covers_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (backend, clock) = (Scripted::open(dir.path()), TestClock::new());
+    let directory = backend.directory(&clock).unwrap();
+    directory.delegate_number(range("+1555019*"), name("c.ostel.me"), false, &admin(), None).await.unwrap();
+    let mut approved = None;
+    for (what, domain) in [
+        ("+155501*", "a.ostel.me"),
+        ("+15550101", "a.ostel.me"),
+        ("+15550102", "lab.a.ostel.me"),
+        ("+15550190", "a.ostel.me"), // inside what c has
+        ("+15550101", "b.ostel.me"),
+        ("+155502*", "a.ostel.me"),
+        ("+15550201", "a.ostel.me"),
+    ] {
+        let claim = directory.claim_number(range(what), name(domain), &owner(domain), None).await.unwrap();
+        if what == "+155502*" {
+            approved = Some(claim.id);
+        }
+    }
+    let waiting = |directory: &Directory| -> Vec<String> {
+        let claims = directory.number_claims();
+        claims.iter().map(|claim| format!("{} {}", claim.range, claim.domain)).collect()
+    };
+    let by = admin();
+    let give = || directory.delegate_number(range("+155501*"), name("a.ostel.me"), true, &by, None);
+    backend.fail.store(true, Ordering::Relaxed);
+    assert!(matches!(give().await, Err(NumberError::Directory(_))));
+    backend.fail.store(false, Ordering::Relaxed);
+    assert_eq!(directory.number_claims().len(), 7, "nothing is lost when a write fails");
+    give().await.unwrap();
+    let left = ["+15550190 a.ostel.me", "+15550101 b.ostel.me", "+155502* a.ostel.me", "+15550201 a.ostel.me"];
+    let mut found = waiting(&directory);
+    assert_eq!(found.iter().filter(|claim| left.contains(&claim.as_str())).count(), 4, "{found:?}");
+    assert_eq!(found.len(), 4, "{found:?}");
+    directory.approve_number(&approved.unwrap(), false, &admin(), None).await.unwrap();
+    directory.shutdown().await;
+    drop((directory, backend));
+
+    let backend = Scripted::open(dir.path());
+    let directory = backend.directory(&clock).unwrap();
+    found = waiting(&directory);
+    found.sort();
+    assert_eq!(found, ["+15550101 b.ostel.me", "+15550190 a.ostel.me"], "also on the disk");
+    let entries = backend.journal(0, 99).unwrap().into_iter();
+    let said: Vec<_> = entries.filter(|e| e.kind == JournalKind::RejectNumber).map(|e| e.reason.unwrap()).collect();
+    assert_eq!(said.len(), 4);
+    for line in
+        ["+155501*: delegated as +155501*", "+15550102: delegated as +155501*", "+15550201: delegated as +155502*"]
+    {
+        assert!(said.iter().any(|said| **said == *line), "{line}: {said:?}");
+    }
+}
+
 #[tokio::test]
 async fn enum_77_a_number_in_a_foreign_block_needs_its_holder() {
     let dir = tempfile::tempdir().unwrap();
