@@ -68,6 +68,7 @@ fn a_lost_directory_comes_back() {
         restored.contains("zones go on at serial ") && restored.contains("1 invitations were withdrawn"),
         "{restored}"
     );
+    assert!(restored.contains("admin tokens that are valid, whoever has them by now: 1;"), "{restored}");
 
     let service = service.restart();
     assert_eq!(service.tandem(["export"]).success(), before);
@@ -82,6 +83,8 @@ fn a_lost_directory_comes_back() {
     client.set_token(&token);
     let answer = client.try_send("GET", "/v1/nodes/n1.ostn.test", &[], None).unwrap();
     assert_eq!(answer.status, 200, "tokens stay valid");
+    client.set_token(&admin);
+    assert_eq!(client.try_send("GET", "/v1/tokens", &[], None).unwrap().status, 200, "an admin's, too, as it was said");
     let now = serial(&service);
     assert_eq!(service.put_node("new.ostn.test", &node("new.ostn.test", "192.0.2.9")).status, 201);
     assert!(is_newer(serial(&service), now));

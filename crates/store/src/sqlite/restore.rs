@@ -54,6 +54,8 @@ pub struct Restored {
     pub invitations: u64,
     /// Tokens that were left out.
     pub tokens: u64,
+    /// Admin tokens of the backup that are valid, whoever has them by now.
+    pub admin_tokens: u64,
     /// Where the database is that was there before.
     pub replaced: Option<PathBuf>,
     /// Whether its serial could be read, if one was there.
@@ -112,6 +114,7 @@ fn prepare(
         zone_serial: Serial::new(0),
         invitations: 0,
         tokens: 0,
+        admin_tokens: 0,
         replaced: None,
         knew_serial: !is_there || here.is_some(),
         manifest,
@@ -157,6 +160,9 @@ fn renew(
     if options.without_tokens {
         transaction.execute_batch("DELETE FROM token; DELETE FROM answer;")?;
     }
+    let valid = "SELECT count(*) FROM token WHERE role = 'admin' AND (expires IS NULL OR expires > ?1)";
+    let count: i64 = transaction.query_row(valid, [now.cast_signed()], |row| row.get(0))?;
+    restored.admin_tokens = count.cast_unsigned();
     // A directory that was never started has none, and begins at its files.
     if restored.manifest.serial.is_some() {
         transaction.execute("UPDATE serial SET serial = ?1", [restored.serial.cast_signed()])?;

@@ -17,7 +17,7 @@ use super::{Failure, output};
 ///
 /// Every zone takes a serial far above the backup's, so that secondaries that saw later changes follow again. Every node
 /// has a whole lease. Open invitations are withdrawn: nobody knows which were used. What happened behind the backup is
-/// gone: tokens revoked since then are valid again, and so are nodes that were removed, suspended or compromised.
+/// gone: tokens revoked since then are valid again, admins' too, and so are nodes that were removed, suspended or compromised.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
@@ -73,6 +73,7 @@ impl Restore {
                 "zone_serial": restored.zone_serial.value(),
                 "invitations_withdrawn": restored.invitations,
                 "tokens_left_out": restored.tokens,
+                "admin_tokens": restored.admin_tokens,
                 "replaced": restored.replaced,
                 "knew_serial": restored.knew_serial,
             }));
@@ -93,6 +94,12 @@ impl Restore {
         }
         if restored.invitations > 0 {
             output::line(format_args!("{} invitations were withdrawn: invite again", restored.invitations))?;
+        }
+        if restored.admin_tokens > 0 {
+            output::line(format_args!(
+                "admin tokens that are valid, whoever has them by now: {}; revoke those that are not yours: `tandem token list`",
+                restored.admin_tokens
+            ))?;
         }
         Ok(output::line("what happened since then is gone: look at `tandem token list` and `tandem nodes list`")?)
     }
