@@ -1,8 +1,9 @@
 //! A domain of one's own in an open directory: proved by its zone, which another server has, registered, published.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use serde_json::Value;
 use tandem_testkit::{Output, Service, Setup, run, tandem, wait_until};
 use tempfile::TempDir;
@@ -42,14 +43,19 @@ fn write_zone(folder: &Path, records: &str) {
 
 /// A directory that anybody may join, and that looks for domains at the owner's server.
 fn directory(owner: &Service, folder: &Path) -> Service {
+    Setup::new().args(["--config", settings(owner, folder, "").to_str().unwrap()]).start()
+}
+
+/// The settings of such a directory, with `more` of `[proofs]`.
+fn settings(owner: &Service, folder: &Path, more: &str) -> PathBuf {
     let port = owner.dns_addr().port();
     let config = format!(
         "[registration]\nmode = \"open\"\n[resolver]\nname_servers = [\"127.0.0.1:{port}\"]\n\
-         [proofs]\nallow_loopback = true\nauthority_port = {port}\n"
+         [proofs]\nallow_loopback = true\nauthority_port = {port}\n{more}"
     );
     let file = folder.join("directory.toml");
     std::fs::write(&file, config).unwrap();
-    Setup::new().args(["--config", file.to_str().unwrap()]).start()
+    file
 }
 
 /// The member's machine.
@@ -131,4 +137,48 @@ fn a_domain_is_proved_at_its_own_target() {
     let proved = at_home(home.path(), &args).success();
     assert!(proved.contains("answering at") && proved.contains("proved until"), "{proved}");
     at_home(home.path(), &["register", DOMAIN, "--api", directory.api_url()]).success();
+}
+
+/// API-65 by command: the certificate of the domain's server, which is for servers only, is shown to the directory.
+#[test]
+fn a_domain_is_proved_by_its_servers_certificate_api_65() {
+    let (owner, folder, home) = (Owner::start(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    std::fs::write(folder.path().join("ca.pem"), authority.as_ref().pem()).unwrap();
+    for (name, domain) in [("ours", DOMAIN), ("other", "other.org")] {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![domain.to_owned()]).unwrap();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let made = params.signed_by(&key, &authority).unwrap();
+        std::fs::write(home.path().join(format!("{name}.pem")), made.pem()).unwrap();
+        std::fs::write(home.path().join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+    let more = "client_certificates = true\nca_file = \"ca.pem\"\n";
+    let file = settings(&owner.service, folder.path(), more);
+    let directory = Setup::new().args(["--config", file.to_str().unwrap(), "--api", "0.0.0.0:0"]).start();
+    let api = directory.api_url().replace("0.0.0.0", "127.0.0.1");
+    let trusted = directory.data_dir().join("api.crt");
+    let prove = |name: &str, key: &str, api: &str| {
+        let (certificate, key) = (format!("{name}.pem"), format!("{key}.key"));
+        let args = ["prove", DOMAIN, "--method", "mtls", "--certificate", &certificate, "--certificate-key", &key];
+        let more = ["--api", api, "--ca", trusted.to_str().unwrap()];
+        at_home(home.path(), &args.into_iter().chain(more).collect::<Vec<_>>())
+    };
+    for (certificate, key, api, words) in [
+        ("other", "other", api.as_str(), "does not name ostn-member.org"),
+        ("ours", "other", api.as_str(), "the private key in other.key cannot be used"), // another certificate's
+        ("none", "ours", api.as_str(), "no certificate can be read from none.pem"),
+        ("ours", "none", api.as_str(), "the private key in none.key cannot be used"),
+        ("ours", "ours", owner.service.api_url(), "has no TLS"),
+    ] {
+        let refused = prove(certificate, key, api).failure(1);
+        assert!(refused.contains(words) && !refused.contains("proved until"), "{certificate} {key}: {refused}");
+    }
+    let missing = at_home(home.path(), &["prove", DOMAIN, "--method", "mtls", "--api", &api]).failure(2);
+    assert!(missing.contains("--certificate"), "{missing}");
+    let proved = prove("ours", "ours", &api).success();
+    assert!(proved.contains("proved until") && proved.contains("tandem register"), "{proved}");
+    at_home(home.path(), &["register", DOMAIN, "--api", &api, "--ca", trusted.to_str().unwrap()]).success();
 }

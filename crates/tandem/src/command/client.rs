@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use ureq::http::{Request, Response, Uri};
-use ureq::tls::TlsConfig;
+use ureq::tls::{ClientCert, TlsConfig};
 use ureq::{Agent, Body};
 
 pub(super) use self::error::ClientError;
+pub(super) use self::trust::client_certificate;
 use self::trust::{Place, read_token, roots, token_variable};
 pub(super) use self::wallet::{Entry, Wallet, replace};
 use super::here::Here;
@@ -107,20 +108,31 @@ pub(super) enum TokenPlace {
 impl Client {
     /// Finds the service and the token.
     pub(super) fn open(args: &ApiArgs) -> Result<Self, ClientError> {
-        Self::find(args, true, None)
+        Self::find(args, true, None, None)
     }
 
     /// The same, to do something about `domain`: whoever has joined with several has a token for each.
     pub(super) fn open_for(args: &ApiArgs, domain: &str) -> Result<Self, ClientError> {
-        Self::find(args, true, Some(domain))
+        Self::find(args, true, Some(domain), None)
+    }
+
+    /// The same, with a certificate that says who calls.
+    pub(super) fn open_showing(args: &ApiArgs, domain: &str, own: ClientCert) -> Result<Self, ClientError> {
+        let client = Self::find(args, true, Some(domain), Some(own))?;
+        if client.base.starts_with("https:") { Ok(client) } else { Err(ClientError::NoTls(client.base)) }
     }
 
     /// Finds the service, for what needs no token. What is sent instead is a secret too.
     pub(super) fn open_without_token(args: &ApiArgs) -> Result<Self, ClientError> {
-        Self::find(args, false, None)
+        Self::find(args, false, None, None)
     }
 
-    fn find(args: &ApiArgs, with_token: bool, domain: Option<&str>) -> Result<Self, ClientError> {
+    fn find(
+        args: &ApiArgs,
+        with_token: bool,
+        domain: Option<&str>,
+        own: Option<ClientCert>,
+    ) -> Result<Self, ClientError> {
         let data_dir = args.here.data_dir()?;
         let running = RuntimeFile::read(&data_dir);
         let wallet = if with_token { Wallet::open()? } else { Wallet::default() };
@@ -163,6 +175,7 @@ impl Client {
         let tls = TlsConfig::builder()
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .root_certs(roots)
+            .client_cert(own)
             .build();
         let agent = Agent::config_builder()
             .tls_config(tls)

@@ -31,12 +31,15 @@ Examples:
   tandem prove example.org --api https://directory.example
   tandem prove example.org --wait                 # until the record was seen
   tandem prove example.org --method tls --listen 0.0.0.0:5061
+  tandem prove example.org --method mtls \\
+      --certificate fullchain.pem --certificate-key privkey.pem
   tandem register example.org                     # then: a token")]
 pub(super) struct Prove {
     /// The domain, or a name below one that is yours
     #[arg(value_name = "DOMAIN", value_parser = client::parse_step)]
     domain: String,
-    /// dns: a TXT record. tls: answer at the domain's SIPS target for a moment, in the place of the SIP server
+    /// dns: a TXT record. tls: answer at the domain's SIPS target for a moment, in the place of the SIP server. mtls: show the
+    /// directory the certificate of the domain, as the SIP server has it; again before 90 days are over
     #[arg(long, value_name = "METHOD", default_value = "dns")]
     method: Method,
     /// The node's key; made if there is none [default: DOMAIN.key beside the tokens that `tandem join` keeps]
@@ -45,6 +48,12 @@ pub(super) struct Prove {
     /// Where to answer with --method tls: the address and port that the domain's SRV records lead to
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:5061")]
     listen: SocketAddr,
+    /// With --method mtls: the certificate that names the domain, and those between it and an authority (PEM)
+    #[arg(long, value_name = "FILE", required_if_eq("method", "mtls"))]
+    certificate: Option<PathBuf>,
+    /// With --method mtls: the certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", required_if_eq("method", "mtls"))]
+    certificate_key: Option<PathBuf>,
     /// Wait until it was seen, at most so long
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "15m", value_parser = life::parse)]
     wait: Option<u64>,
@@ -59,6 +68,7 @@ pub(super) struct Prove {
 enum Method {
     Dns,
     Tls,
+    Mtls,
 }
 
 impl Method {
@@ -66,6 +76,7 @@ impl Method {
         match self {
             Self::Dns => "dns",
             Self::Tls => "tls",
+            Self::Mtls => "mtls",
         }
     }
 }
@@ -76,7 +87,13 @@ impl Prove {
         let file = key_file(self.node_key.as_deref(), &domain)?;
         let (key, is_new) = node_key::load_or_make(&file)?;
         let key = key.public_key().thumbprint();
-        let client = Client::open_for(&self.api, &domain.to_string())?;
+        let client = match (self.method, &self.certificate, &self.certificate_key) {
+            (Method::Mtls, Some(chain), Some(private)) => {
+                let own = client::client_certificate(chain, private)?;
+                Client::open_showing(&self.api, &domain.to_string(), own)?
+            }
+            _ => Client::open_for(&self.api, &domain.to_string())?,
+        };
         let body = json!({"domain": domain.to_string(), "method": self.method.as_str(), "key": key.to_string()});
         let mut proof = client.post::<Value>("/v1/proofs", &body, &[])?.body;
         if is_new && !self.json {
@@ -84,7 +101,8 @@ impl Prove {
         }
         // Dropped at the end: then nobody answers any more.
         let _answering = match self.method {
-            Method::Dns => None,
+            // Judged by now.
+            Method::Dns | Method::Mtls => None,
             Method::Tls => {
                 let token: ChallengeToken = self.challenge(&proof)["token"].as_str().unwrap_or_default().parse()?;
                 Some(answer_at(self.listen, &domain, &KeyAuthorization::new(&token, key))?)

@@ -78,6 +78,18 @@ pub(in crate::command) enum ClientError {
     /// The settings file was named and is not right.
     #[error(transparent)]
     Settings(#[from] ConfigError),
+    /// The file of the certificate's private key cannot be used.
+    #[error("the private key in {file} cannot be used")]
+    Key {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// A client certificate is shown in TLS alone.
+    #[error("{0} has no TLS: nobody there sees a certificate; name the API's https URL")]
+    NoTls(String),
     /// The certificate file cannot be used.
     #[error("no certificate can be read from {file}")]
     Ca {

@@ -5,8 +5,12 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use ureq::http::Uri;
-use ureq::tls::{Certificate, PemItem, RootCerts};
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts};
 
 use super::ClientError;
 use crate::runtime_file::Running;
@@ -80,6 +84,20 @@ pub(super) fn roots(ca: Option<&Path>, own: &Path) -> Result<RootCerts, ClientEr
     let system = rustls_native_certs::load_native_certs().certs;
     trusted.extend(system.iter().map(|der| Certificate::from_der(der).to_owned()));
     Ok(trusted.into())
+}
+
+/// What is shown to the API: a chain, the own certificate first, and its key, both in PEM.
+pub(in crate::command) fn client_certificate(chain: &Path, key: &Path) -> Result<ClientCert, ClientError> {
+    let failed = |source| ClientError::Key { file: key.to_owned(), source };
+    let text = std::fs::read(key).map_err(failed)?;
+    let chain = read_certificates(chain)?;
+    // ureq takes it for granted that both can be used and belong together.
+    let ders = chain.iter().map(|one| CertificateDer::from(one.der().to_vec())).collect();
+    let der = PrivateKeyDer::from_pem_slice(&text).map_err(|error| failed(io::Error::other(error)))?;
+    CertifiedKey::from_der(ders, der, &aws_lc_rs::default_provider())
+        .map_err(|error| failed(io::Error::other(error)))?;
+    let private = PrivateKey::from_pem(&text).map_err(|error| failed(io::Error::other(error)))?;
+    Ok(ClientCert::new_with_certs(&chain, private))
 }
 
 fn read_certificates(file: &Path) -> Result<Vec<Certificate<'static>>, ClientError> {
