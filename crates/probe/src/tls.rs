@@ -20,8 +20,9 @@ use tokio_rustls::client::TlsStream;
 /// Longest wait for one TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// TLS 1.3 or 1.2 over `stream`, with SNI = `domain` (CERT-22, CERT-60, CERT-61); the chain comes back, leaf first, and is
-/// not judged: nothing may be sent before it is. Takes at most [`HANDSHAKE_TIMEOUT`].
+/// TLS 1.3 or 1.2 over `stream`, with SNI = `domain` (CERT-22, CERT-60, CERT-61), without ALPN (CERT-64), an old session
+/// (CERT-66) or early data (CERT-67), and with suites of ECDHE and AEAD alone (CERT-62, CERT-63). The chain comes back, leaf
+/// first, and is not judged: nothing may be sent before it is. Takes at most [`HANDSHAKE_TIMEOUT`].
 ///
 /// # Errors
 ///

@@ -60,7 +60,8 @@ impl Connector {
         Err(last)
     }
 
-    /// Connects to one next hop. Reports nothing.
+    /// Connects to one next hop, by a connection of its own: one that is open proved another call's domain (CERT-37). Reports
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -90,8 +91,9 @@ impl Connector {
         }
     }
 
-    /// TLS 1.3 or 1.2, without resumption (a resumed session shows no certificate), early data or ALPN (CERT-60 to
-    /// CERT-67).
+    /// TLS 1.3 or 1.2 (CERT-60, CERT-61) with the library's suites, which are ECDHE with AEAD alone (CERT-62, CERT-63), SNI and
+    /// no ALPN (CERT-64). Without resumption, because a resumed session shows no certificate (CERT-66); without early data
+    /// (CERT-67). Renegotiation is refused by the library (CERT-65).
     fn config(&self, verifier: HopVerifier) -> Result<ClientConfig, ConnectError> {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])

@@ -3,7 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod hello;
+mod hops;
 mod inbound;
+mod old_tls;
 #[path = "../locate/server.rs"]
 #[allow(dead_code, reason = "shared with the other tests")]
 mod server;
@@ -132,7 +135,10 @@ impl Sip {
     }
 }
 
-/// What DNS says of `example.test`, whose one target is `sip.provider.test` at the server's port.
+/// Two domains that live at one address and port.
+const DOMAINS: [&str; 2] = ["example.test", "second.test"];
+
+/// What DNS says of [`DOMAINS`], whose one target is `sip.provider.test` at the server's port.
 #[derive(Default)]
 struct World {
     tlsa: Vec<String>,
@@ -143,10 +149,9 @@ struct World {
 
 impl World {
     async fn start(self, port: u16) -> Server {
-        let mut lines = vec![
-            format!("_sips._tcp.example.test. SRV 10 0 {port} sip.provider.test."),
-            "sip.provider.test. A 127.0.0.1".to_owned(),
-        ];
+        let mut lines: Vec<String> =
+            DOMAINS.map(|domain| format!("_sips._tcp.{domain}. SRV 10 0 {port} sip.provider.test.")).into();
+        lines.push("sip.provider.test. A 127.0.0.1".to_owned());
         lines.extend(self.tlsa.iter().map(|data| format!("_{port}._tcp.sip.provider.test. TLSA {data}")));
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         let honest = zone(&lines);
@@ -172,7 +177,11 @@ fn connector(server: &Server, authorities: &[&Authority]) -> Connector {
 }
 
 async fn connect(connector: &Connector) -> Result<Connected, ConnectError> {
-    let uri: SipUri = "sip:alice@example.test".parse().unwrap();
+    connect_to(connector, DOMAINS[0]).await
+}
+
+async fn connect_to(connector: &Connector, domain: &str) -> Result<Connected, ConnectError> {
+    let uri: SipUri = format!("sip:alice@{domain}").parse().unwrap();
     let resolution = connector.resolver().locate(&uri).await;
     assert_eq!(resolution.next_hops().len(), 1, "{resolution:?}");
     connector.connect(&resolution).await
