@@ -128,7 +128,7 @@ pub(crate) fn answer(
     }
 }
 
-/// REFUSED for what is not ours (DNS-6). Over UDP the extended error goes in only where it leaves the answer no longer
+/// REFUSED for what is not ours (DNS-6), numbers included (ENUM-9). Over UDP the extended error goes in only where it leaves the answer no longer
 /// than the query: nobody gets more than was sent for a name that we do not serve (DNS-46, threat 2).
 pub(crate) fn refuse(
     request: &Request,

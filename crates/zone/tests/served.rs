@@ -409,6 +409,34 @@ fn enum_blocks() {
     assert_eq!(naptr("x.*.1.0.6.4.9.7.0.2.4.4"), "e164.ostn.test NXDOMAIN");
 }
 
+proptest! {
+    /// ENUM-61: no record of any number or block has a flag behind its expression, as it is served.
+    #[test]
+    fn enum_61_no_flag(node in any_node(), user in "[a-z!i%+]{1,8}") {
+        let mut zones = directory();
+        if zones.check(&node).is_empty() {
+            zones = zones.with(&[Change::Put(Box::new(node))], Serial::new(98));
+        }
+        let uri = format!("sip:{user}@c.ostn.test").parse().ok();
+        let claim = NumberClaim::Number { number: E164Number::parse("+499").unwrap(), uri };
+        let mut parts = NodeParts::new(name("c.ostn.test"), vec![target("c.ostn.test", &["192.0.2.7"])]);
+        parts.numbers = vec![claim];
+        let own = Node::new(parts);
+        if let Ok(node) = &own {
+            zones = zones.with(&[Change::Put(Box::new(node.clone()))], Serial::new(99));
+        }
+        let text = export(&zones, "e164.ostn.test");
+        prop_assert_eq!(text.contains("9.9.4"), own.is_ok());
+        let records: Vec<_> = text.lines().filter(|line| line.contains(" NAPTR ")).collect();
+        for record in records {
+            let fields: Vec<_> = record.split('"').collect();
+            let (flags, regexp) = (fields[1], fields[5]);
+            prop_assert!(flags == "u" && regexp.ends_with('!') && regexp.len() > 3, "ENUM-61: {record}");
+            prop_assert_eq!(regexp.replace("\\\\!", "").matches('!').count(), 3, "ENUM-51: {}", record);
+        }
+    }
+}
+
 /// ENUM-77: who may claim what, with the longest delegation or block deciding.
 #[test]
 fn enum_77_overlaps() {

@@ -1,5 +1,7 @@
 //! What is found: wildcards, aliases, cuts, negatives, and what rides along (spec sections 2 and 8).
 
+use tandem_model::{NumberBlock, NumberClaim};
+
 use super::*;
 
 const SOA: &str = "authority node.test. 300 SOA×1";
@@ -66,6 +68,40 @@ fn lookups() {
                 with_opt,
                 "{id} with EDNS: {name} {kind}, {transport:?}"
             );
+        }
+    }
+}
+
+/// ENUM-9: who asks for a number gets an answer, or REFUSED; never silence. RFC 5067 3.2.
+#[test]
+fn every_question_about_numbers_is_answered_enum_9() {
+    let apex = DomainName::parse("e164.test").unwrap();
+    let text = "$TTL 300\n@ SOA ns.node.test. h.node.test. 1 3600 600 86400 30\n@ NS ns.node.test.\n";
+    let tree = StaticZone::read(&apex, "e164.test.zone", text.as_bytes(), &mut |_| Err("no files here".to_owned()));
+    let settings = Settings { number_zone: Some(apex), ..Settings::default() };
+    let zones = Zones::new(settings, vec![tree.unwrap()], Serial::new(1)).unwrap();
+    let targets = vec![target("sip.elsewhere.test", 10, &[])];
+    let mut parts = NodeParts::new(DomainName::parse("debug.elsewhere.test").unwrap(), targets);
+    parts.numbers = vec![
+        NumberClaim::Number { number: "+15550101".parse().unwrap(), uri: None },
+        NumberClaim::Block(NumberBlock::parse("+4420").unwrap()),
+    ];
+    let zones = zones.with(&[Change::Put(Box::new(Node::new(parts).unwrap()))], Serial::new(2));
+    const NONE: &str = "authority e164.test. 30 SOA×1";
+    for (id, number, kind, expected) in [
+        ("a number", "1.0.1.0.5.5.5.1.e164.test", "NAPTR", "NOERROR aa; answer 1.0.1.0.5.5.5.1.e164.test. 60 NAPTR×1"),
+        ("in a block", "8.4.1.0.2.4.4.e164.test", "NAPTR", "NOERROR aa; answer 8.4.1.0.2.4.4.e164.test. 60 NAPTR×1"),
+        ("another type", "1.0.1.0.5.5.5.1.e164.test", "A", &format!("NOERROR aa; {NONE}")),
+        ("nobody's number", "9.9.9.5.5.5.1.e164.test", "NAPTR", &format!("NXDOMAIN aa; {NONE}")),
+        ("a prefix", "5.5.5.1.e164.test", "NAPTR", &format!("NOERROR aa; {NONE}")),
+        ("no digits", "x.1.e164.test", "NAPTR", &format!("NXDOMAIN aa; {NONE}")),
+        ("another tree", "1.0.1.0.5.5.5.1.e164.arpa", "NAPTR", "REFUSED"),
+        ("the whole tree", "e164.test", "AXFR", "REFUSED"),
+    ] {
+        for transport in [UDP, Transport::Tcp] {
+            let shown = Query::new(number, kind).shown(&zones, transport);
+
+            assert_eq!(shown, expected, "ENUM-9: {id}, {transport:?}");
         }
     }
 }

@@ -116,15 +116,18 @@ pub(super) fn zones() -> Zones {
     zones.with(&[Change::Put(Box::new(node))], Serial::new(8))
 }
 
-/// `debug.node.test` at two hosts of its own, with a key.
-fn node() -> Node {
-    let target = |host: &str, priority, addresses: &[&str]| Target {
+fn target(host: &str, priority: u16, addresses: &[&str]) -> Target {
+    Target {
         host: DomainName::parse(host).unwrap(),
         port: NonZeroU16::new(5061).unwrap(),
         priority,
         weight: 10,
         addresses: addresses.iter().map(|address| address.parse::<IpAddr>().unwrap()).collect(),
-    };
+    }
+}
+
+/// `debug.node.test` at two hosts of its own, with a key.
+fn node() -> Node {
     let targets = vec![
         target("sip1.debug.node.test", 10, &["192.0.2.11", "2001:db8::11"]),
         target("sip2.debug.node.test", 20, &["192.0.2.12", "2001:db8::12"]),
