@@ -61,7 +61,8 @@ impl Resolution {
     /// About what it costs to keep.
     pub(crate) fn octets(&self) -> usize {
         let name = |name: &Option<tandem_model::DomainName>| name.as_ref().map_or(0, |name| name.as_wire().len());
-        let hop = |hop: &NextHop| size_of::<NextHop>() + name(&hop.tls_name) + name(&hop.srv_target);
+        let hop =
+            |hop: &NextHop| size_of::<NextHop>() + name(&hop.tls_name) + name(&hop.srv_target) + name(&hop.canonical);
         let reasons: usize = self.reasons.iter().map(|reason| size_of::<Reason>() + reason.text.len()).sum();
         size_of::<Self>() + reasons + self.next_hops().iter().map(hop).sum::<usize>()
     }

@@ -186,8 +186,8 @@ impl Resolver {
             let tls_name = sent_by.host.as_name().cloned().filter(|_| sent_by.service.is_secure());
             let service = sent_by.service;
             hops.retain(|hop| hop.address != address);
-            let (srv_target, rank, dnssec, ttl) = (None, None, Default::default(), None);
-            hops.insert(0, NextHop { service, address, tls_name, srv_target, rank, dnssec, ttl });
+            let (srv_target, canonical, rank, dnssec, ttl) = (None, None, None, Default::default(), None);
+            hops.insert(0, NextHop { service, address, tls_name, srv_target, canonical, rank, dnssec, ttl });
             located.reasons.push(Reason::new("LOC-101", format!("first to {address}, where the request came from")));
         }
         Arc::new(located.into())

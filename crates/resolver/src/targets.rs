@@ -169,6 +169,7 @@ mod tests {
             address: ([203, 0, 113, last], 5061).into(),
             tls_name: None,
             srv_target: None,
+            canonical: None,
             rank: None,
             dnssec: HopDnssec::default(),
             ttl: None,

@@ -22,7 +22,7 @@ pub use inbound::{Inbound, InboundBy, NotVerified};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tandem_model::DomainName;
-use tandem_model::locate::{Data, Kind, NextHop, Question, Reply, TlsaData};
+use tandem_model::locate::{Data, Dnssec, Kind, NextHop, Question, Reply, TlsaData};
 use tandem_model::node::KeyPin;
 use tandem_probe::{Distrust, Leaf, Role, Trust, Trusted};
 
@@ -84,15 +84,14 @@ impl Connector {
         let Some(target) = hop.srv_target.as_ref().filter(|_| hop.dnssec.chain.is_secure()) else {
             return Ok(Way::Authorities { names: own_name }); // CERT-41, CERT-48
         };
-        let both = vec![domain.clone(), target.clone()];
-        let without_records =
-            || Way::Authorities { names: if self.accepts_target_name { both.clone() } else { own_name } };
+        let without_records = || Way::Authorities {
+            names: if self.accepts_target_name { vec![domain.clone(), target.clone()] } else { own_name },
+        };
         // CERT-43: asked for only where the address is proved.
         if !hop.dnssec.address.is_secure() {
             return Ok(without_records());
         }
-        let Some(question) = tlsa_question(target, hop) else { return Ok(without_records()) };
-        let (reply, dnssec) = self.resolver.ask(&question).await;
+        let Some((base, reply, dnssec)) = self.tlsa(hop).await else { return Ok(without_records()) };
         match reply {
             Reply::Failed(failure) => Err(ConnectError::TlsaLookup(failure)),
             Reply::Records(answer) if dnssec.is_secure() => {
@@ -101,18 +100,51 @@ impl Connector {
                     _ => None,
                 });
                 let records = dane::usable(records);
-                Ok(if records.is_empty() { without_records() } else { Way::Dane { records, names: both } })
+                if records.is_empty() {
+                    return Ok(without_records());
+                }
+                let mut names = vec![domain.clone(), target.clone()];
+                if base != target {
+                    names.push(base.clone());
+                }
+                Ok(Way::Dane { records, names, base: base.clone() })
             }
             // CERT-58: what is not signed is as if it were not there.
             Reply::Records(_) | Reply::NoData { .. } | Reply::NxDomain { .. } => Ok(without_records()),
         }
     }
+
+    /// A hop's TLSA records and the name of the host that they are about; `None` if there can be none.
+    ///
+    /// CERT-56: of a target that is an alias, and proved to be one, the last name decides if it has records; else the target's
+    /// own name. If nobody can say whether the last name has any, neither may the other decide.
+    async fn tlsa<'h>(&self, hop: &'h NextHop) -> Option<(&'h DomainName, Reply, Dnssec)> {
+        let target = hop.srv_target.as_ref()?;
+        let is_proved = hop.dnssec.chain.is_secure() && hop.dnssec.address.is_secure();
+        if let Some(last) = hop.canonical.as_ref().filter(|_| is_proved)
+            && let Some(question) = tlsa_question(last, hop)
+        {
+            let (reply, dnssec) = self.resolver.ask(&question).await;
+            let decides = match &reply {
+                Reply::Records(answer) => {
+                    dnssec.is_secure() && answer.records.iter().any(|found| matches!(found.data, Data::Tlsa(_)))
+                }
+                Reply::Failed(_) => true,
+                Reply::NoData { .. } | Reply::NxDomain { .. } => false,
+            };
+            if decides {
+                return Some((last, reply, dnssec));
+            }
+        }
+        let (reply, dnssec) = self.resolver.ask(&tlsa_question(target, hop)?).await;
+        Some((target, reply, dnssec))
+    }
 }
 
-/// Where a target's TLSA records are (CERT-40); `None` if no such name can be.
-fn tlsa_question(target: &DomainName, hop: &NextHop) -> Option<Question> {
+/// Where a host's TLSA records are (CERT-40); `None` if no such name can be.
+fn tlsa_question(host: &DomainName, hop: &NextHop) -> Option<Question> {
     let port = format!("_{}", hop.address.port());
-    let name = target.prefixed(&[&port, "_tcp"]).ok()?;
+    let name = host.prefixed(&[&port, "_tcp"]).ok()?;
     Some(Question { name, kind: Kind::Tlsa })
 }
 
@@ -121,19 +153,19 @@ fn tlsa_question(target: &DomainName, hop: &NextHop) -> Option<Question> {
 enum Way {
     /// One of the keys in the member's document.
     Pins { domain: DomainName, keys: Vec<KeyPin> },
-    /// One of these TLSA records; with an authority's, one of the names as well (CERT-47).
-    Dane { records: Vec<TlsaData>, names: Vec<DomainName> },
+    /// One of these TLSA records, which are `base`'s; with an authority's, one of the names as well (CERT-47).
+    Dane { records: Vec<TlsaData>, names: Vec<DomainName>, base: DomainName },
     /// One of our authorities, and one of the names.
     Authorities { names: Vec<DomainName> },
 }
 
 impl Way {
     /// What the server is asked for by (SNI).
-    fn server_name<'n>(&self, hop: &'n NextHop, domain: &'n DomainName) -> &'n DomainName {
-        match (self, &hop.srv_target) {
+    const fn server_name<'n>(&'n self, domain: &'n DomainName) -> &'n DomainName {
+        match self {
             // CERT-46: with DANE by the name that its records are at.
-            (Self::Dane { .. }, Some(target)) => target,
-            _ => domain, // CERT-22
+            Self::Dane { base, .. } => base,
+            Self::Pins { .. } | Self::Authorities { .. } => domain, // CERT-22
         }
     }
 
@@ -147,7 +179,7 @@ impl Way {
                     Trusted::Authority => Ok(VerifiedBy::Authority),
                 }
             }
-            Self::Dane { records, names } => dane::judge(records, chain, names, trust, now),
+            Self::Dane { records, names, .. } => dane::judge(records, chain, names, trust, now),
             Self::Authorities { names } => {
                 trust.leads_to(chain, None, Role::Server, now).map_err(Untrusted::Certificate)?;
                 let end = chain.first().ok_or(Untrusted::Unreadable)?;

@@ -21,6 +21,8 @@ pub struct NextHop {
     pub tls_name: Option<DomainName>,
     /// The SRV target that the address belongs to; `None` if no SRV record led here.
     pub srv_target: Option<DomainName>,
+    /// The name that the SRV target is an alias of, the last one of several; `None` if it is none (CERT-56).
+    pub canonical: Option<DomainName>,
     /// Rank of the SRV record that led here; `None` if none did.
     pub rank: Option<Rank>,
     /// What DNSSEC says of the way here: it decides whether DANE applies (CERT-41 to CERT-43).

@@ -100,7 +100,8 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
         match plan.route.clone()? {
             Route::Numeric { service, address } => {
                 let (tls_name, dnssec) = (tls_name(plan, service), HopDnssec::default());
-                Ok(vec![NextHop { service, address, tls_name, srv_target: None, rank: None, dnssec, ttl: None }])
+                let (srv_target, canonical, rank, ttl) = (None, None, None, None);
+                Ok(vec![NextHop { service, address, tls_name, srv_target, canonical, rank, dnssec, ttl }])
             }
             Route::Address { target, service, port } => {
                 self.addresses(plan, &target, service, vec![Host { name: target.clone(), port, rank: None }])
@@ -328,10 +329,20 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
                                 forbidden = forbidden.or(Some(ip));
                             } else if hops.len() < MAX_NEXT_HOPS && seen.insert((ip, host.port)) {
                                 let srv_target = host.is_from_srv().then(|| host.name.clone());
+                                let canonical = srv_target.as_ref().and_then(|_| self.alias_end(&question));
                                 let address = SocketAddr::new(ip, host.port);
                                 let tls_name = tls_name(plan, service);
                                 let rank = host.rank;
-                                hops.push(NextHop { service, address, tls_name, srv_target, rank, dnssec, ttl });
+                                hops.push(NextHop {
+                                    service,
+                                    address,
+                                    tls_name,
+                                    srv_target,
+                                    canonical,
+                                    rank,
+                                    dnssec,
+                                    ttl,
+                                });
                             }
                         }
                     }
@@ -392,6 +403,21 @@ impl<'a, D: FnMut(u32) -> u32> Run<'a, D> {
         self.ttl = least(self.ttl, least_ttl);
         self.noted = Some(status);
         Ok((looked, least_ttl, status))
+    }
+
+    /// Where the aliases of a name that was looked up end; `None` if it is no alias.
+    fn alias_end(&self, question: &Question) -> Option<DomainName> {
+        let mut end: Option<DomainName> = None;
+        // The look-up has followed them already, within this limit (LOC-90).
+        for _ in 0..MAX_ALIASES {
+            let fact = match &end {
+                None => self.facts.get(question),
+                Some(name) => self.facts.get(&Question { name: name.clone(), kind: question.kind }),
+            };
+            let Some((Fact::Alias { target, .. }, _)) = fact else { break };
+            end = Some(target.clone());
+        }
+        end
     }
 
     fn note_host(&mut self, host: &Host, service: Service, hops: &[NextHop]) {

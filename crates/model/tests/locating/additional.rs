@@ -205,3 +205,24 @@ fn dnssec_of_each_step() {
     let (.., located) = rounds(Client::default(), |question| (bare(question), Dnssec::Indeterminate));
     assert_eq!(hops(&located), [(Dnssec::Indeterminate, Dnssec::Indeterminate); 4]);
 }
+
+/// CERT-56: a hop says where its target's aliases end, however the answers came; a target that is none says nothing.
+#[test]
+fn where_aliases_of_targets_end() {
+    let zone = ZoneFile::parse(
+        "_sips._tcp.d.test. SRV 0 0 5061 alias.test.\n\
+         _sips._tcp.d.test. SRV 1 0 5061 plain.test.\n\
+         alias.test. CNAME middle.test.\n\
+         middle.test. CNAME last.test.\n\
+         last.test. A 203.0.113.1\n\
+         plain.test. A 203.0.113.2\n\
+         at.test. CNAME last.test.\n",
+    );
+    let ends = |text: &str| -> Vec<Option<String>> {
+        let located = run(&uri(text), Request::default(), client("SECURE"), &[], |q| zone.reply(q)).0;
+        let hops = located.outcome.unwrap();
+        hops.iter().map(|hop| hop.canonical.as_ref().map(ToString::to_string)).collect()
+    };
+    assert_eq!(ends("sip:a@d.test"), [Some("last.test".to_owned()), None]);
+    assert_eq!(ends("sip:a@at.test"), [None], "no SRV target, no TLSA record");
+}

@@ -69,8 +69,7 @@ impl Connector {
     pub async fn connect_hop(&self, hop: &NextHop) -> Result<Connected, ConnectError> {
         let (Service::Tls, Some(domain)) = (hop.service, &hop.tls_name) else { return Err(ConnectError::NotTls) };
         let way = self.way(hop, domain).await?;
-        let sni = way.server_name(hop, domain);
-        let name = ServerName::try_from(sni.to_string()).map_err(|_| ConnectError::NotTls)?;
+        let name = ServerName::try_from(way.server_name(domain).to_string()).map_err(|_| ConnectError::NotTls)?;
         let verdict = Arc::new(OnceLock::new());
         let config = self.config(HopVerifier {
             way,

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
 use super::connect::{CONNECT_TIMEOUT, ConnectError};
-use super::{Connector, Untrusted, VerifiedBy, Way, dane, tlsa_question};
+use super::{Connector, Untrusted, VerifiedBy, Way, dane};
 
 /// Most TLSA records that are kept.
 const MAX_TLSA: usize = 32;
@@ -49,6 +49,8 @@ pub enum Proof {
 /// TLSA records of a target.
 #[derive(Debug, Clone)]
 pub struct TlsaLook {
+    /// Whose records they are: the SRV target, or the name that it is an alias of (CERT-56).
+    pub host: DomainName,
     /// Each record, whether it is one that can be used (CERT-45), and whether it fits what the server showed. At most 32.
     pub records: Vec<(TlsaData, bool, bool)>,
     /// What a trusted validator says of them: without "secure" they count for nothing (CERT-43).
@@ -94,9 +96,8 @@ impl Connector {
     /// What DNS says beyond the way there.
     async fn look_up(&self, hop: &NextHop, seen: &mut Examination) -> Result<Way, ConnectError> {
         let (Service::Tls, Some(domain)) = (hop.service, &hop.tls_name) else { return Err(ConnectError::NotTls) };
-        if let Some(question) = hop.srv_target.as_ref().and_then(|target| tlsa_question(target, hop)) {
-            let (reply, dnssec) = self.resolver.ask(&question).await;
-            let mut look = TlsaLook { records: Vec::new(), dnssec, failure: None };
+        if let Some((base, reply, dnssec)) = self.tlsa(hop).await {
+            let mut look = TlsaLook { host: base.clone(), records: Vec::new(), dnssec, failure: None };
             match reply {
                 Reply::Records(answer) => {
                     let records = answer.records.into_iter().filter_map(|found| match found.data {
@@ -111,7 +112,7 @@ impl Connector {
             seen.tlsa = Some(look);
         }
         let way = self.way(hop, domain).await?;
-        seen.server_name = Some(way.server_name(hop, domain).clone());
+        seen.server_name = Some(way.server_name(domain).clone());
         seen.proof = Some(match &way {
             Way::Pins { .. } => Proof::Pins,
             Way::Dane { names, .. } => Proof::Dane(names.clone()),
@@ -135,7 +136,7 @@ impl Connector {
         seen.connected = Some(since.elapsed());
         let since = Instant::now();
         // The handshake takes any certificate, so that it can be shown; it is judged before anything is said.
-        let shaking = handshake(stream, way.server_name(hop, domain), &self.provider);
+        let shaking = handshake(stream, way.server_name(domain), &self.provider);
         let shaken = timeout_at(until.into(), shaking).await.unwrap_or(Err(TlsError::Timeout));
         let (mut stream, chain) = shaken.map_err(|error| match error {
             TlsError::NoHost => ConnectError::NotTls,

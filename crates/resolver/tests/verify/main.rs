@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod alias;
 mod hello;
 mod hops;
 mod inbound;

@@ -168,7 +168,13 @@ impl Look {
                 (true, true) => (Mark::Good, "fits"),
                 (true, false) => (Mark::Doubtful, "does not fit"),
             };
-            let text = format!("{} {word}; DNSSEC {}: it {counts}", tlsa_text(record), status(tlsa.dnssec));
+            // CERT-56: whose it is says itself, unless the target is an alias.
+            let at = if self.hop.srv_target.as_ref() == Some(&tlsa.host) {
+                String::new()
+            } else {
+                format!(" at {}", tlsa.host)
+            };
+            let text = format!("{}{at} {word}; DNSSEC {}: it {counts}", tlsa_text(record), status(tlsa.dnssec));
             page.step(mark, "TLSA", &text)?;
         }
         Ok(())

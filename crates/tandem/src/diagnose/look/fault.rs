@@ -262,10 +262,10 @@ impl Look {
 
     /// The record that would fit.
     fn tlsa_line(&self) -> String {
-        let (Some(leaf), Some(target)) = (&self.leaf, &self.hop.srv_target) else {
+        let (Some(leaf), Some(tlsa)) = (&self.leaf, &self.seen.tlsa) else {
             return "Remove the TLSA records, or publish one for the key in use.".to_owned();
         };
-        let owner = owner(self.hop.address.port(), target);
+        let owner = owner(self.hop.address.port(), &tlsa.host);
         format!("Publish `{owner} TLSA 3 1 1 {}`, or give the server its old key back.", hex(&leaf.spki_sha256))
     }
 }

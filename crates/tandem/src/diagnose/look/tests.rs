@@ -15,6 +15,7 @@ fn hop(address: &str) -> NextHop {
         address: address.parse::<SocketAddr>().unwrap(),
         tls_name: Some(DomainName::parse("a.test").unwrap()),
         srv_target: Some(DomainName::parse("sip.a.test").unwrap()),
+        canonical: None,
         rank: None,
         dnssec: HopDnssec::default(),
         ttl: None,
@@ -89,7 +90,12 @@ fn doubts_break_no_call() {
     let now = Leaf::read(&key).unwrap().not_after - 3 * DAY - 10;
     let mut seen = seen(Ok(VerifiedBy::Authority));
     let record = TlsaData { usage: 3, selector: 1, matching: 1, data: vec![7; 32].into() };
-    seen.tlsa = Some(TlsaLook { records: vec![(record, true, false)], dnssec: Dnssec::Insecure, failure: None });
+    seen.tlsa = Some(TlsaLook {
+        host: DomainName::parse("sip.a.test").unwrap(),
+        records: vec![(record, true, false)],
+        dnssec: Dnssec::Insecure,
+        failure: None,
+    });
     let took = Duration::from_millis(1);
     seen.session = Some(Session { took, version: "TLS 1.3", suite: "X".into(), chain: vec![key.into()] });
     let look = Look::new(hop("192.0.2.1:5061"), seen, false, now);
