@@ -1,4 +1,5 @@
-//! Which domains offered SIP over TLS: one that does not any more is noticed, and not followed into plaintext (LOC-89).
+//! Which domains offered SIP over TLS: one that does not any more is noticed, and not followed into plaintext (LOC-89). NAPTR
+//! records that vanish are noticed also where SRV records still offer it: others may be led astray.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
@@ -16,8 +17,17 @@ const MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The memory.
 #[derive(Debug)]
 pub(crate) struct SipsMemory {
-    seen: Bounded<(DomainName, Instant)>,
+    seen: Bounded<Seen>,
     hasher: RandomState,
+}
+
+/// An offer.
+#[derive(Debug)]
+struct Seen {
+    domain: DomainName,
+    since: Instant,
+    /// Whether NAPTR records made it; otherwise SRV records alone.
+    by_naptr: bool,
 }
 
 impl SipsMemory {
@@ -25,20 +35,24 @@ impl SipsMemory {
         Self { seen: Bounded::new(MAX_DOMAINS, usize::MAX), hasher: RandomState::new() }
     }
 
-    /// Takes a result in. Whether the domain offered SIPS before and its records now say that it does not: only NAPTR
-    /// and SRV count, an answer that failed or a transport that the caller chose says nothing.
+    /// Takes a result in. Whether the domain offered SIPS before and its records now say that it does not, or NAPTR did and
+    /// does not any more, which is told once. Only NAPTR and SRV count: an answer that failed or a transport that the caller
+    /// chose says nothing.
     pub(crate) fn vanished(&mut self, domain: &DomainName, located: &Located, now: Instant) -> bool {
         let by_srv = match &located.outcome {
             Ok(hops) => hops.iter().any(|hop| hop.service.is_secure() && hop.srv_target.is_some()),
             Err(_) => false,
         };
         let key = self.hasher.hash_one(domain);
-        if by_srv || located.naptr_offered_sips == Some(true) {
-            self.seen.put(key, (domain.clone(), now), domain.as_wire().len(), |_| ());
-            return false;
-        }
+        let holds = |seen: &&mut Seen| seen.domain == *domain && now.saturating_duration_since(seen.since) < MEMORY;
+        let before = self.seen.get(key).filter(holds).map(|seen| seen.by_naptr);
+        let by_naptr = located.naptr_offered_sips == Some(true);
         let denied = located.naptr_offered_sips == Some(false) && located.ttl != Some(0);
-        let before = self.seen.get(key).filter(|(name, _)| name == domain);
-        denied && before.is_some_and(|(_, since)| now.saturating_duration_since(*since) < MEMORY)
+        if by_srv || by_naptr {
+            let by_naptr = by_naptr || !denied && before == Some(true);
+            let seen = Seen { domain: domain.clone(), since: now, by_naptr };
+            self.seen.put(key, seen, domain.as_wire().len(), |_| ());
+        }
+        denied && before.is_some_and(|by_naptr| by_naptr || !by_srv)
     }
 }

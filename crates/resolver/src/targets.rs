@@ -217,6 +217,10 @@ mod tests {
         assert_eq!(targets.standing(&hop, at(120)), Standing::Well);
         targets.report(&hop, unavailable(1_000_000), at(200));
         assert_eq!(targets.standing(&hop, at(200 + 3600)), Standing::Well, "nobody is lost for good");
+        let of_case = NextHop { address: ([203, 0, 113, 2], 5061).into(), ..hop };
+        targets.report(&of_case, unavailable(60), at(0));
+        assert_eq!(targets.standing(&of_case, at(59)), Standing::Silent(at(60)), "LOC-T90");
+        assert_eq!(targets.standing(&of_case, at(60)), Standing::Well, "LOC-T90");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod allocations;
+mod cases;
 #[path = "../locate/server.rs"]
 #[allow(dead_code, reason = "shared with the other tests")]
 mod server;
