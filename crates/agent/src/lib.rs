@@ -33,6 +33,8 @@ pub use config::Config;
 pub use directory::{Directory, DirectoryError, DirectoryUrl, InvalidUrl};
 pub use map::MemberMap;
 pub use member::{KnownKey, Member, MemberState};
+#[cfg(any(test, feature = "fuzzing"))]
+pub use redirect::harness;
 pub use route::{Route, Routes};
 pub use service::{Agent, Parts, StartError};
 pub use snapshot::Snapshot;

@@ -6,6 +6,8 @@
 
 mod core;
 mod decide;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod harness;
 mod header;
 mod request;
 mod response;

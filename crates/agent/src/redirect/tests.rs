@@ -347,10 +347,12 @@ async fn tls_with_the_configured_certificate() {
     roots.add(made.cert.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let client = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let client = client.with_root_certificates(roots).with_no_client_auth();
+    let mut client = client.with_root_certificates(roots).with_no_client_auth();
+    client.alpn_protocols = vec![b"sip/2".to_vec()];
     let stream = TcpStream::connect(places[0]).await.unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
     let mut stream = connector.connect("own.test".try_into().unwrap(), stream).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), None, "CERT-64: who offers ALPN is taken all the same");
     stream.write_all(&crlf(&request("INVITE", "sip:alice@a.test"))).await.unwrap();
     assert!(read_answer(&mut stream).await.contains("\r\nContact: <sip:alice@a.test;transport=tls>\r\n"));
 

@@ -32,7 +32,7 @@ impl Certificate {
         Ok(Arc::new(Self { chain, key, current }))
     }
 
-    /// TLS 1.2 and 1.3, no client certificates, no early data.
+    /// TLS 1.2 and 1.3, no client certificates, no early data; what a client offers of ALPN does not matter (CERT-64).
     pub(super) fn acceptor(self: &Arc<Self>) -> io::Result<TlsAcceptor> {
         let resolver: Arc<dyn ResolvesServerCert> = Arc::<Self>::clone(self);
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

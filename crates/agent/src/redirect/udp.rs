@@ -56,7 +56,7 @@ async fn send(socket: &UdpSocket, answer: &str, asked: usize, to: SocketAddr) {
 
 /// Where an answer goes: to the address that the request came from, always; to the port that it came from if that is wanted
 /// (RFC 3581 4), else to the one that Via names. `maddr` is not followed: it would send answers to third parties.
-fn destination(message: &Message, source: SocketAddr) -> SocketAddr {
+pub(super) fn destination(message: &Message, source: SocketAddr) -> SocketAddr {
     match Envelope::read(message, source).map(|envelope| envelope.via) {
         Some(via) if !via.wants_port() => SocketAddr::new(source.ip(), via.port.unwrap_or(DEFAULT_PORT)),
         Some(_) | None => source,
