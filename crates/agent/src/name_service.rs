@@ -60,6 +60,7 @@ impl NameService {
         let (roster, known, members) = update(roster, Known::default(), first, verdicts.clone()).await;
         let live = LiveMembers::new(members);
         let overlay = Overlay::start(settings, &live)?;
+        parts.board.counts_dns(overlay.stats_reader());
         for address in overlay.local_addrs() {
             parts.board.listens("dns", address);
         }

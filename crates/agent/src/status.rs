@@ -1,9 +1,11 @@
 //! How the agent does: one board that all parts write to, shown as JSON to people and programs.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fmt::Write as _;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::Serialize;
+use tandem_dns::overlay::{Stats, StatsReader};
 
 use crate::clock;
 
@@ -30,6 +32,9 @@ pub struct Status {
     /// What looks at targets say; none if nobody asked for looks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub check: Option<CheckStatus>,
+    /// What the name service has answered; none if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsStatus>,
     /// Where its services listen, by name.
     pub listening: Vec<String>,
 }
@@ -118,14 +123,78 @@ pub struct CheckStatus {
     pub own_fault: bool,
 }
 
+/// What the name service did since the agent's start: numbers only, never who asked, nor what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct DnsStatus {
+    /// Answers from members' documents.
+    pub members: u64,
+    /// Answers that there is nothing, because the member must not be called.
+    pub blocked: u64,
+    /// Answers that a name server in `forward` gave.
+    pub forwarded: u64,
+    /// SERVFAIL because none of those answered in time.
+    pub failed: u64,
+    /// SERVFAIL because too many questions waited already.
+    pub crowded_out: u64,
+    /// Clients that were turned away for where they are.
+    pub refused: u64,
+    /// Answers with another error: messages that are not understood.
+    pub errors: u64,
+    /// Messages that got no answer: they were no questions.
+    pub ignored: u64,
+    /// Questions that were sent to a name server again, or to the next one.
+    pub retried: u64,
+    /// Answers that belong to no question: forged, most likely.
+    pub foreign: u64,
+    /// Answers that the system or a client did not take.
+    pub not_sent: u64,
+}
+
+impl From<Stats> for DnsStatus {
+    fn from(stats: Stats) -> Self {
+        // Named one by one: a new counter has to be told, too.
+        let Stats {
+            members,
+            blocked,
+            forwarded,
+            failed,
+            crowded_out,
+            refused,
+            errors,
+            ignored,
+            retried,
+            foreign,
+            not_sent,
+        } = stats;
+        Self {
+            members,
+            blocked,
+            forwarded,
+            failed,
+            crowded_out,
+            refused,
+            errors,
+            ignored,
+            retried,
+            foreign,
+            not_sent,
+        }
+    }
+}
+
 /// Where parts of the agent write how they do.
 #[derive(Debug)]
-pub struct Board(Mutex<Status>);
+pub struct Board {
+    status: Mutex<Status>,
+    /// Read whenever somebody asks: the name service counts anyway.
+    dns: OnceLock<StatsReader>,
+}
 
 impl Default for Board {
     fn default() -> Self {
         let started = clock::text(clock::now());
-        Self(Mutex::new(Status { version: env!("CARGO_PKG_VERSION"), started, ..Status::default() }))
+        let status = Status { version: env!("CARGO_PKG_VERSION"), started, ..Status::default() };
+        Self { status: Mutex::new(status), dns: OnceLock::new() }
     }
 }
 
@@ -133,7 +202,8 @@ impl Board {
     /// How it does now.
     #[must_use]
     pub fn read(&self) -> Status {
-        self.lock().clone()
+        let dns = self.dns.get().map(|counters| counters.read().into());
+        Status { dns, ..self.lock().clone() }
     }
 
     /// Changes what is told of the copy.
@@ -156,6 +226,11 @@ impl Board {
         change(self.lock().check.get_or_insert_default());
     }
 
+    /// Tells what the name service counts, from now on; an agent has one.
+    pub(crate) fn counts_dns(&self, counters: StatsReader) {
+        let _ = self.dns.set(counters);
+    }
+
     /// Whether all members were read once: before that nobody can be called a stranger.
     pub(crate) fn knows_members(&self) -> bool {
         self.lock().replica.position.is_some()
@@ -168,7 +243,7 @@ impl Board {
 
     fn lock(&self) -> MutexGuard<'_, Status> {
         // Whole between any two statements that could panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -212,6 +287,43 @@ impl Status {
         if let Some(node) = &self.node {
             gauge("node_fault", "Whether the own node could not be published or renewed.", node.error.is_some().into());
         }
+        if let Some(dns) = &self.dns {
+            dns.metrics(&mut text);
+        }
         text
+    }
+}
+
+impl DnsStatus {
+    /// Adds the counters; they begin at 0 with the agent.
+    fn metrics(&self, text: &mut String) {
+        let mut counter = |name: &str, help: &str, values: &[(&str, u64)]| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "# HELP tandem_agent_{name} {help}\n# TYPE tandem_agent_{name} counter\n");
+            for (labels, value) in values {
+                let _ = writeln!(text, "tandem_agent_{name}{labels} {value}");
+            }
+        };
+        counter(
+            "dns_answers_total",
+            "Answers of the name service.",
+            &[
+                ("{result=\"member\"}", self.members),
+                ("{result=\"blocked\"}", self.blocked),
+                ("{result=\"forwarded\"}", self.forwarded),
+                ("{result=\"failed\"}", self.failed),
+                ("{result=\"crowded-out\"}", self.crowded_out),
+                ("{result=\"refused\"}", self.refused),
+                ("{result=\"error\"}", self.errors),
+            ],
+        );
+        for (name, help, value) in [
+            ("dns_ignored_total", "Messages to the name service that were no questions.", self.ignored),
+            ("dns_retried_total", "Questions sent to a name server again, or to the next one.", self.retried),
+            ("dns_foreign_total", "Answers that belong to no question: forged, most likely.", self.foreign),
+            ("dns_not_sent_total", "Answers that the system or a client did not take.", self.not_sent),
+        ] {
+            counter(name, help, &[("", value)]);
+        }
     }
 }

@@ -132,6 +132,7 @@ fn the_wrong_certificate_and_the_compromised_are_given_to_nobody() {
     assert!(world.check()["at_fault"]["evil.ostn.test"].as_str().unwrap().contains("names other domains"));
     let told = world.agent.tandem(["agent", "status"]).success();
     assert!(told.contains("evil.ostn.test: not authenticated"), "{told}");
+    assert!(told.contains("dns        answers: 0 of members, 0 blocked, 0 forwarded, 0 failed\n"), "{told}");
 
     // Its certificate is mended: it is found out at the next change of its document, if not before.
     let begin = Instant::now();

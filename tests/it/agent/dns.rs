@@ -64,6 +64,31 @@ fn members_numbers_and_all_else_dns_120_dns_121() {
     drop(beside);
 }
 
+/// What the name service answered is told by kind, with nothing of who asked (issue E 4a).
+#[test]
+fn what_it_answers_is_counted() {
+    let service = directory();
+    publish(&service, "debug.ostn.test", 5071);
+    publish(&service, "gone.ostn.test", 5071);
+    let (beside, server) = answering(&service);
+    act(&service, "gone.ostn.test", "suspend");
+    let gone = "_sips._tcp.gone.ostn.test SRV";
+    wait_until(NEWS, "the block", || dig(server, gone).contains("this member is suspended"));
+    let counted = || beside.agent().status().dns.expect("there is a name service");
+    let before = counted();
+    assert!(before.blocked >= 1, "{before:?}");
+    for words in [SERVICE, SERVICE, gone, "ostn.test SOA"] {
+        let _ = dig(server, words);
+    }
+    let after = counted();
+    let grew = [after.members - before.members, after.blocked - before.blocked, after.forwarded - before.forwarded];
+    assert_eq!((grew, after.failed), ([2, 1, 1], 0), "{after:?}");
+    let metrics = beside.agent().status().metrics();
+    let line = format!("\ntandem_agent_dns_answers_total{{result=\"member\"}} {}\n", after.members);
+    assert!(metrics.contains(&line) && metrics.contains("# TYPE tandem_agent_dns_retried_total counter\n"), "{metrics}");
+    assert!(Beside::in_step(&service).agent().status().dns.is_none(), "without [dns] nothing is told");
+}
+
 #[test]
 fn who_is_compromised_stays_blocked_over_a_restart_dns_122() {
     let mut service = directory();

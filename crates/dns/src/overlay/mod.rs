@@ -58,7 +58,7 @@ pub use members::{BlockReason, Blocked, LiveMembers, Members};
 pub use roster::{News, Roster};
 pub use settings::{Settings, UpstreamError};
 use stats::Counters;
-pub use stats::Stats;
+pub use stats::{Stats, StatsReader};
 
 /// A running overlay. Dropping it stops it; [`shutdown`](Self::shutdown) answers what it owes first.
 #[derive(Debug)]
@@ -150,6 +150,12 @@ impl Overlay {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.counters.load()
+    }
+
+    /// The same, for others to read whenever they are asked.
+    #[must_use]
+    pub fn stats_reader(&self) -> StatsReader {
+        StatsReader(Arc::clone(&self.shared.counters))
     }
 
     fn serve(&mut self, bound: Vec<Bound>, runtime: &Handle) -> std::io::Result<()> {

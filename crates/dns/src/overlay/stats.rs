@@ -1,5 +1,6 @@
 //! What an overlay has done since its start: numbers only, never who asked, nor what.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What an [`Overlay`](super::Overlay) has done since its start.
@@ -47,6 +48,18 @@ macro_rules! counters {
 }
 
 counters!(members, blocked, forwarded, failed, crowded_out, refused, errors, ignored, retried, foreign, not_sent);
+
+/// Reads what an [`Overlay`](super::Overlay) counts, at any time and from anywhere; after its end, what it had counted.
+#[derive(Debug, Clone)]
+pub struct StatsReader(pub(super) Arc<Counters>);
+
+impl StatsReader {
+    /// The numbers of now. Takes no lock.
+    #[must_use]
+    pub fn read(&self) -> Stats {
+        self.0.load()
+    }
+}
 
 /// Counts one, or `more`.
 pub(super) fn count(counter: &AtomicU64, more: u64) {

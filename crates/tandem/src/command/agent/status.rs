@@ -111,6 +111,15 @@ fn tell(status: &Value) -> io::Result<()> {
             line("fault", format!("{name}: {}", text(fault)))?;
         }
     }
+    if let Some(dns) = status.get("dns") {
+        line(
+            "dns",
+            format!(
+                "answers: {} of members, {} blocked, {} forwarded, {} failed",
+                dns["members"], dns["blocked"], dns["forwarded"], dns["failed"]
+            ),
+        )?;
+    }
     if let Some(check) = status.get("check") {
         line("targets", format!("{} good, {} bad", check["good"], check["bad"]))?;
         for (domain, why) in check["at_fault"].as_object().into_iter().flatten() {
