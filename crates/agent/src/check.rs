@@ -14,6 +14,7 @@ mod results;
 pub(crate) use authorities::Authorities;
 pub use authorities::UnusableAuthorities;
 pub(crate) use checker::Checker;
+pub(crate) use look::BadKind;
 pub use results::{Verdict, Verdicts};
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod directory;
 pub mod document;
 mod files;
 pub mod judge;
+mod known;
 mod local;
 pub mod map;
 pub mod member;

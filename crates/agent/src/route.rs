@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 pub(crate) use self::answer::RETRY_AFTER_DOWN;
 pub(crate) use self::http::{Paths, router};
 use self::number::NumberIndex;
+pub(crate) use self::number::holder;
 pub use self::target::RouteTarget;
 use crate::check::Verdicts;
 use crate::config::Config;

@@ -17,7 +17,6 @@ use crate::check::{Authorities, Checker, UnusableAuthorities, Verdicts};
 use crate::config::{Config, OwnNode};
 use crate::directory::{Directory, DirectoryError};
 use crate::files::Files;
-use crate::local;
 use crate::name_service::NameService;
 use crate::node_key::KeyFileError;
 use crate::own::Own;
@@ -27,6 +26,7 @@ use crate::route::{self, Paths, Routes};
 use crate::snapshot::Snapshots;
 use crate::state::{self, StateError, StateWriter};
 use crate::status::{Board, Status};
+use crate::{known, local};
 
 /// Only the owner may look into the state folder.
 const FOLDER_MODE: u32 = 0o700;
@@ -196,7 +196,7 @@ async fn start_services(
     workers: &mut JoinSet<()>,
     listeners: &mut JoinSet<()>,
 ) -> Result<(), StartError> {
-    let mut router = local::router(Arc::clone(&parts.board));
+    let mut router = local::router(Arc::clone(&parts.board)).merge(known::router(parts));
     let listen = |service, place: String| move |source| StartError::Listen { service, place, source };
     let socket = config.state_dir.join(crate::status::SOCKET).display().to_string();
     local::serve_socket(&config.state_dir, router.clone(), listeners).map_err(listen("status", socket))?;

@@ -166,19 +166,7 @@ impl From<Stats> for DnsStatus {
             foreign,
             not_sent,
         } = stats;
-        Self {
-            members,
-            blocked,
-            forwarded,
-            failed,
-            crowded_out,
-            refused,
-            errors,
-            ignored,
-            retried,
-            foreign,
-            not_sent,
-        }
+        Self { members, blocked, forwarded, failed, crowded_out, refused, errors, ignored, retried, foreign, not_sent }
     }
 }
 

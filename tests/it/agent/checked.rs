@@ -26,7 +26,7 @@ use crate::probe::server::{Authority, Behaviour, Server};
 const FILES: [&str; 5] = ["ca_bundle", "kamailio_addresses", "kamailio_dispatchers", "freeswitch_acl", "nftables"];
 
 /// A server with a certificate that nobody signed, and the hash of its key.
-fn alone(domain: &str) -> (Behaviour, String) {
+pub(crate) fn alone(domain: &str) -> (Behaviour, String) {
     let key = KeyPair::generate().unwrap();
     let mut parameters = CertificateParams::new([domain.to_owned()]).unwrap();
     parameters.distinguished_name.push(DnType::CommonName, domain);
@@ -42,18 +42,18 @@ fn alone(domain: &str) -> (Behaviour, String) {
 }
 
 /// A directory with three members, and an agent that looks at them and writes all files.
-struct World {
-    service: Service,
-    agent: AgentProcess,
+pub(super) struct World {
+    pub(super) service: Service,
+    pub(super) agent: AgentProcess,
     folder: TempDir,
     /// By domain; they end with the test.
-    servers: BTreeMap<&'static str, Server>,
+    pub(super) servers: BTreeMap<&'static str, Server>,
     authority: Authority,
 }
 
 impl World {
     /// `more` are settings of `[files]`.
-    fn start(more: impl FnOnce(&Path) -> String) -> Self {
+    pub(super) fn start(more: impl FnOnce(&Path) -> String) -> Self {
         let service = directory();
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new();
@@ -89,7 +89,7 @@ impl World {
         Self { service, agent, folder, servers, authority }
     }
 
-    fn address(&self, domain: &str) -> SocketAddr {
+    pub(super) fn address(&self, domain: &str) -> SocketAddr {
         self.servers[domain].address
     }
 
@@ -106,7 +106,7 @@ impl World {
     }
 
     /// Waits until all three were looked at, and the files say so.
-    fn wait_for_looks(&self) {
+    pub(super) fn wait_for_looks(&self) {
         wait_until(WAIT, "looks at all members", || self.check()["good"] == 2 && self.check()["bad"] == 1);
         wait_until(WAIT, "the files to say so", || {
             self.text("kamailio_dispatchers").lines().count() == 4

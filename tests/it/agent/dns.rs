@@ -85,7 +85,10 @@ fn what_it_answers_is_counted() {
     assert_eq!((grew, after.failed), ([2, 1, 1], 0), "{after:?}");
     let metrics = beside.agent().status().metrics();
     let line = format!("\ntandem_agent_dns_answers_total{{result=\"member\"}} {}\n", after.members);
-    assert!(metrics.contains(&line) && metrics.contains("# TYPE tandem_agent_dns_retried_total counter\n"), "{metrics}");
+    assert!(
+        metrics.contains(&line) && metrics.contains("# TYPE tandem_agent_dns_retried_total counter\n"),
+        "{metrics}"
+    );
     assert!(Beside::in_step(&service).agent().status().dns.is_none(), "without [dns] nothing is told");
 }
 

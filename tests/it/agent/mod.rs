@@ -1,8 +1,9 @@
 //! The agent beside a real directory: the copy of the members in step, without the directory, and against one that lies.
 
-mod checked;
+pub(crate) mod checked;
 mod command;
 mod dns;
+mod explained;
 mod follow;
 mod own;
 mod redirect;

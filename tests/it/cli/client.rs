@@ -28,6 +28,19 @@ fn an_untrusted_certificate_is_called_so() {
     assert!(refused.contains("because: ") && !refused.contains("running there"), "{refused}");
     let certificate = service.data_dir().join("api.crt");
     list(&["--ca", certificate.to_str().unwrap()]).success();
+    // `check` has --ca for SIP servers; for the API it has another.
+    let check = |more: &[&str]| {
+        let dns = service.dns_addr().to_string();
+        let args = ["check", "debug.ostn.test", "--no-connect", "--json", "--server", &dns, "--api", service.api_url()];
+        let output = run(tandem_in(elsewhere.path(), &args).args(more).env("TANDEM_TOKEN", service.admin_token()));
+        let report: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+        report["registration"].clone()
+    };
+    let unknown = check(&[]);
+    assert_eq!(unknown["state"], "unknown", "{unknown}");
+    assert!(unknown["detail"].as_str().unwrap().contains("--api-ca FILE"), "{unknown}");
+    assert_eq!(check(&["--ca", certificate.to_str().unwrap()])["state"], "unknown");
+    assert_eq!(check(&["--api-ca", certificate.to_str().unwrap()])["state"], "not-registered");
 }
 
 #[test]

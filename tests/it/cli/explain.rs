@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tandem_testkit::{Output, Service, Setup, run, tandem};
 use tempfile::TempDir;
 
+use crate::agent::checked::alone;
 use crate::probe::server::{Authority, Behaviour, Server};
 
 /// What every master file begins with.
@@ -221,6 +222,31 @@ fn a_number_is_followed_to_its_server_enum_35() {
     }
     let nobody = world.explain(&["+15550102", "--enum-suffix", "e164.ostn.test", "--json"]);
     assert_eq!((codes(&parsed(&nobody)), nobody.status.code()), (vec!["no-such-number"], Some(1)));
+}
+
+/// A caller who knows a directory's documents holds members to the keys in them; another needs an authority (CERT-44).
+#[test]
+fn a_directory_gives_the_keys_that_decide_cert_44() {
+    let world = World::new("");
+    let (behaviour, key) = alone("pinned.a.test");
+    let server = Server::start("127.0.81.10", behaviour);
+    let target =
+        json!({"host": "sip.pinned.a.test", "port": server.address.port(), "addresses": [server.address.ip()]});
+    let document = json!({"targets": [target], "keys": [{"holder": "node", "sha256": key}]});
+    assert_eq!(world.service.put_node("pinned.a.test", &document).status, 201);
+    let (report, well) = world.explained("pinned.a.test");
+    assert_eq!((codes(&report), well), (vec!["certificate-untrusted"], false), "{report:#}");
+    let api = ["pinned.a.test", "--json", "--api", world.service.api_url()];
+    let output = world.explain(&api);
+    let report = parsed(&output);
+    assert!(output.status.success(), "{report:#}");
+    assert_eq!(report["addresses"][0]["verified_by"], "pinned-key", "{report:#}");
+    assert_eq!((&report["member"]["told_by"], &report["member"]["keys"]), (&json!("directory"), &json!(1)));
+    // A directory that cannot be asked is told, and the rest is done without it.
+    let output = world.explain(&["pinned.a.test", "--json", "--api", "http://127.0.0.1:9"]);
+    let report = parsed(&output);
+    assert_eq!(codes(&report), ["members-unknown", "certificate-untrusted"], "{report:#}");
+    assert_eq!(output.status.code(), Some(1));
 }
 
 /// LOC-39, LOC-36: what DNS says decides; what it cannot say is never taken for "no".

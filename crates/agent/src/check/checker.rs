@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::authorities::{self, Authorities};
-use super::look::{Look, Looker, Place};
+use super::look::{BadKind, Look, Looker, Place};
 use super::pace::{OurHealth, wait};
 use super::results::{Request, Verdict, Verdicts, verdict};
 use crate::clock;
@@ -232,7 +232,7 @@ impl Checker {
             _ => return,
         }
         for look in &looks {
-            let failed = look.result.as_ref().is_err_and(|fault| fault.is_network);
+            let failed = look.result.as_ref().is_err_and(|fault| fault.kind == BadKind::Network);
             if self.verdicts.was_good(domain, &look.place) {
                 self.ours.note(failed);
             }

@@ -51,8 +51,19 @@ pub(super) struct Look {
 pub(super) struct Fault {
     /// For people.
     pub(super) reason: Arc<str>,
-    /// Whether nobody was reached: says nothing of who would have been there.
-    pub(super) is_network: bool,
+    /// What failed.
+    pub(super) kind: BadKind,
+}
+
+/// What failed at a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BadKind {
+    /// Nobody was reached: says nothing of who would have been there.
+    Network,
+    /// Who was reached did not prove to be the domain.
+    Certificate,
+    /// Who was reached does not do as a SIP server over TLS does.
+    Server,
 }
 
 impl Looker {
@@ -110,7 +121,7 @@ impl Looker {
         let now = UnixTime::since_unix_epoch(clock::since_1970());
         let result = match self.prober.probe(target, now).await {
             Ok(sound) => Ok(anchor(&sound, keys).map(Arc::new)),
-            Err(error) => Err(Fault { reason: in_words(&error).into(), is_network: is_network(&error) }),
+            Err(error) => Err(Fault { reason: in_words(&error).into(), kind: kind(&error) }),
         };
         Look { place, result }
     }
@@ -130,16 +141,13 @@ fn anchor(sound: &Sound, keys: &[KeyPin]) -> Option<CertificateDer<'static>> {
     found.filter(|certificate| is_self_issued(certificate).unwrap_or(false)).cloned()
 }
 
-/// Whether no server was reached. TLS that breaks off is the server's doing.
-const fn is_network(error: &ProbeError) -> bool {
+/// What failed. TLS that breaks off is the server's doing.
+const fn kind(error: &ProbeError) -> BadKind {
     match error {
-        ProbeError::Connect(ConnectError::Refused(_)) => false,
-        ProbeError::Connect(_) | ProbeError::Timeout(_) | ProbeError::Random => true,
-        ProbeError::Tls(_)
-        | ProbeError::Certificate(_)
-        | ProbeError::Distrust { .. }
-        | ProbeError::Sip { .. }
-        | ProbeError::Busy { .. } => false,
+        ProbeError::Connect(ConnectError::Refused(_)) => BadKind::Server,
+        ProbeError::Connect(_) | ProbeError::Timeout(_) | ProbeError::Random => BadKind::Network,
+        ProbeError::Certificate(_) | ProbeError::Distrust { .. } => BadKind::Certificate,
+        ProbeError::Tls(_) | ProbeError::Sip { .. } | ProbeError::Busy { .. } => BadKind::Server,
     }
 }
 

@@ -10,7 +10,7 @@ use tandem_model::{DomainName, Node};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::look::{Fault, Look, Place};
+use super::look::{BadKind, Fault, Look, Place};
 use super::pace::RETRY;
 
 /// Most domains that are no members of which results are kept; then all of them are forgotten.
@@ -36,6 +36,9 @@ impl Verdict {
         matches!(self, Self::Good)
     }
 }
+
+/// An address, and what the last look there said: why it was bad, for people.
+pub(crate) type LastLook = (SocketAddr, Result<(), (BadKind, Arc<str>)>);
 
 /// What is known of targets. Cheap to clone; asking takes a lock for less than a microsecond.
 #[derive(Debug, Clone)]
@@ -127,6 +130,17 @@ impl Verdicts {
             return Verdict::Unknown;
         }
         timeout(self.0.wait, answer).await.ok().and_then(Result::ok).unwrap_or(Verdict::Unknown)
+    }
+
+    /// What the last look at each address of a member said, as long as it counts; why one was bad, for people.
+    pub(crate) fn last_looks(&self, domain: &DomainName) -> Vec<LastLook> {
+        let results = self.lock();
+        let seen = results.members.get(domain).into_iter().flatten().filter(|seen| self.is_fresh(seen));
+        let said = |seen: &Seen| match &seen.result {
+            Ok(_) => Ok(()),
+            Err(fault) => Err((fault.kind, Arc::clone(&fault.reason))),
+        };
+        seen.map(|seen| (seen.place.address, said(seen))).collect()
     }
 
     /// Whether one target of `node` was good when it was looked at last: for answers that name a member as a whole.
@@ -229,7 +243,7 @@ impl Verdicts {
         let Some(list) = results.members.get(domain).cloned() else { return };
         let at = Instant::now();
         let new = looks.into_iter().map(|Look { place, result }| {
-            let is_ours = result.as_ref().is_err_and(|fault| fault.is_network);
+            let is_ours = result.as_ref().is_err_and(|fault| fault.kind == BadKind::Network);
             let old = list.iter().find(|old| old.place == place && old.result.is_ok() && is_ours);
             old.cloned().unwrap_or(Seen { place, at, result })
         });

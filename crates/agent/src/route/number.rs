@@ -59,6 +59,22 @@ impl NumberIndex {
     }
 }
 
+/// The member that has a number, or the longest block that holds it, whether or not it may be called. Looks at all of them:
+/// for people who ask why; calls have the index.
+pub(crate) fn holder(number: &E164Number, members: &MemberMap) -> Option<DomainName> {
+    let digits = number.digits().as_slice();
+    let holds = |(claimed, is_block): &(Digits, IsBlock)| match is_block {
+        true => claimed.as_slice().len() < digits.len() && digits.starts_with(claimed.as_slice()),
+        false => claimed.as_slice() == digits,
+    };
+    let closest = |member: &Member| {
+        let held = keys(member).filter(holds).map(|(claimed, is_block)| (!is_block, claimed.as_slice().len())).max()?;
+        Some((held, member.state.is_served()))
+    };
+    let held = members.iter().filter_map(|member| Some((closest(member)?, &member.domain)));
+    held.max_by(|(one, a), (other, b)| one.cmp(other).then(b.cmp(a))).map(|(_, domain)| domain.clone())
+}
+
 fn keys(member: &Member) -> impl Iterator<Item = (Digits, IsBlock)> + '_ {
     let claims = member.node.as_deref().map_or(&*member.withheld, |node| node.numbers.as_slice());
     claims.iter().map(key)

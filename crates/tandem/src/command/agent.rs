@@ -1,5 +1,6 @@
 //! `tandem agent`: runs beside a SIP server until a signal ends it; `tandem agent status` asks the one that runs.
 
+mod running;
 mod status;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use tandem_agent::Agent as Running;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
+pub(super) use self::running::Running as RunningAgent;
 use super::check_config::problem_json;
 use super::{Failure, output};
 use crate::config::{AGENT_TEMPLATE, AgentConfig};

@@ -18,8 +18,8 @@ use tandem_resolver::{Asked, Numbers};
 use self::drift::Difference;
 use self::owner::Own;
 use self::registration::Registration;
-use super::client::{ApiArgs, Wallet};
-use super::explain::Looking;
+use super::client::Wallet;
+use super::explain::{Access, Looking};
 use super::resolve::Asking;
 use super::{Failure, Told, output};
 use crate::diagnose::{Fault, Look, Mark, Page, answer, look, text};
@@ -34,6 +34,7 @@ use crate::diagnose::{Fault, Look, Mark, Page, answer, look, text};
 Examples:
   tandem check debug.ostn.test
   tandem check example.org --api https://directory.example
+  tandem check example.org --api https://192.0.2.1:5380 --api-ca api.crt
   tandem check example.org --server 192.0.2.53 --no-connect
   tandem check example.org --json | jq -r '.paste[]'
 
@@ -49,9 +50,8 @@ pub(super) struct Check {
     /// URL of the directory's API [default: the service running with --data-dir, or where `tandem join` got a token]
     #[arg(long, value_name = "URL", env = "TANDEM_API")]
     api: Option<String>,
-    /// File that holds the token
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    access: Access,
     /// The node's key, for the record that proves the domain [default: DOMAIN.key where `tandem join` keeps tokens]
     #[arg(long, value_name = "FILE", env = "TANDEM_NODE_KEY")]
     node_key: Option<PathBuf>,
@@ -77,13 +77,7 @@ struct Report {
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
         let until = self.looking.until();
-        let api = ApiArgs {
-            api: self.api.clone(),
-            token_file: self.token_file.clone(),
-            as_domain: None,
-            ca: None,
-            here: self.asking.here().clone(),
-        };
+        let api = self.access.args(self.api.clone(), self.asking.here());
         let registration = registration::read(api, &self.domain, until);
         let proof = self.proof_record()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -117,7 +111,7 @@ impl Check {
         until: std::time::Instant,
     ) -> Result<Report, Failure> {
         let (resolver, trace) = self.looking.resolver(&self.asking, Numbers::default())?;
-        let connector = self.looking.connector(resolver.clone())?;
+        let connector = self.looking.connector(resolver.clone(), None)?;
         let called = Called::parse(&self.domain.to_string())?;
         let resolved = resolver.resolve(&called).await;
         let resolution = &resolved.resolution;

@@ -1,5 +1,6 @@
 //! `tandem explain`: why a call to a SIP URI or a number works, or does not, and what to mend.
 
+mod known;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +16,11 @@ use tandem_resolver::{Connector, DnssecTrust, Numbers, Resolved, Resolver, Setti
 
 use tokio::time::timeout_at;
 
+use self::known::{Known, Source};
 use self::report::Report;
+use super::agent::RunningAgent;
+use super::client::ApiArgs;
+use super::here::Here;
 use super::resolve::Asking;
 use super::{Failure, Told, output};
 use crate::diagnose::{Fault, look, text};
@@ -32,10 +37,14 @@ const MAX_PLAIN: usize = 4;
 /// Looks the domain up as `resolve` does, for both address families, then connects to each address: TCP, TLS, the
 /// certificate's names and who must be named there, TLSA records, SIP OPTIONS. Works for any SIP domain, member or not.
 /// Only who has proved to be the domain is spoken to in SIP.
+///
+/// With --agent it looks as the agent on this host does: by its name service, by the keys that members published, and it
+/// says whom the agent holds back, and why.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
   tandem explain alice@debug.ostn.test
+  tandem explain alice@debug.ostn.test --agent /etc/tandem/agent.toml
   tandem explain example.org --server 192.0.2.53 --ca federation-ca.pem
   tandem explain +44-20-7946-0148 --enum-suffix e164.ostn.test
   tandem explain debug.ostn.test --json | jq -r '.faults[].mend'
@@ -52,6 +61,14 @@ pub(super) struct Explain {
     enum_suffixes: Vec<DomainName>,
     #[command(flatten)]
     looking: Looking,
+    /// Settings file of the agent on this host: look as it does. It must run
+    #[arg(long, value_name = "FILE", env = "TANDEM_AGENT_CONFIG")]
+    agent: Option<PathBuf>,
+    /// URL of a directory's API: ask it, not the agent, for the keys that decide
+    #[arg(long, value_name = "URL")]
+    api: Option<String>,
+    #[command(flatten)]
+    access: Access,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -73,6 +90,25 @@ pub(super) struct Looking {
     #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT,
           value_parser = clap::value_parser!(u64).range(1..=MAX_TIMEOUT))]
     timeout: u64,
+}
+
+/// How a command that looks at servers is let in at the directory: there `--ca` is for the servers.
+#[derive(Debug, clap::Args)]
+pub(super) struct Access {
+    /// File that holds the token for the directory
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Certificate (PEM) to trust for the directory's API [default: DIR/api.crt and those of the system]
+    #[arg(long, value_name = "FILE")]
+    api_ca: Option<PathBuf>,
+}
+
+impl Access {
+    /// For the API at this URL, or where it is found.
+    pub(super) fn args(&self, api: Option<String>, here: &Here) -> ApiArgs {
+        let (token_file, ca) = (self.token_file.clone(), self.api_ca.clone());
+        ApiArgs { api, token_file, as_domain: None, ca, here: here.clone() }
+    }
 }
 
 impl Looking {
@@ -106,9 +142,9 @@ impl Looking {
         }
     }
 
-    /// The authorities that are believed.
-    pub(super) fn connector(&self, resolver: Resolver) -> Result<Connector, Failure> {
-        let authorities = match &self.ca {
+    /// With the authorities that are believed: those that were given, else those in this file, else the system's.
+    pub(super) fn connector(&self, resolver: Resolver, otherwise: Option<&Path>) -> Result<Connector, Failure> {
+        let authorities = match self.ca.as_deref().or(otherwise) {
             Some(file) => read_authorities(file)?,
             None => rustls_native_certs::load_native_certs().certs,
         };
@@ -118,9 +154,9 @@ impl Looking {
 
 fn read_authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certificates = read.map_err(|error| format!("--ca {}: {error}", file.display()))?;
+    let certificates = read.map_err(|error| format!("authorities in {}: {error}", file.display()))?;
     if certificates.is_empty() {
-        return Err(format!("--ca {}: it holds no certificate in PEM", file.display()).into());
+        return Err(format!("authorities in {}: it holds no certificate in PEM", file.display()).into());
     }
     Ok(certificates)
 }
@@ -143,21 +179,45 @@ impl Explain {
 
     async fn explain(&self) -> Result<Report, Failure> {
         let until = self.looking.until();
-        let numbers = Numbers { suffixes: self.enum_suffixes.clone(), ..Numbers::default() };
-        let (resolver, trace) = self.looking.resolver(&self.asking, numbers)?;
-        let connector = self.looking.connector(resolver.clone())?;
-        let resolved = resolver.resolve(&self.called).await;
-        let mut faults: Vec<Fault> = resolved.resolution.outcome.error().map(Fault::of_search).into_iter().collect();
-        let without_service = domain_without_service(&resolved);
-        if let Some(domain) = &without_service {
-            // It is the reason of what follows.
-            faults.splice(..0, plain_services(&resolver, domain, until).await);
+        let source = match (&self.api, &self.agent) {
+            (Some(api), _) => Some(Source::Directory(self.access.args(Some(api.clone()), self.asking.here()))),
+            (None, Some(file)) => Some(Source::agent(RunningAgent::find(file)?)?),
+            (None, None) => None,
+        };
+        let asking = source.as_ref().map_or_else(|| self.asking.clone(), |source| source.asking(&self.asking));
+        let mut suffixes = self.enum_suffixes.clone();
+        if suffixes.is_empty() {
+            suffixes.extend(source.iter().flat_map(Source::enum_suffixes));
         }
-        let hops = resolved.resolution.next_hops();
-        let looks = if self.looking.connects() { look::at_all(&connector, hops, until).await } else { Vec::new() };
-        Looking::settle(&resolver, &trace, until).await;
+        let (resolver, trace) = self.looking.resolver(&asking, Numbers { suffixes, ..Numbers::default() })?;
+        let connector = self.looking.connector(resolver.clone(), source.as_ref().and_then(Source::authorities))?;
+        let mut known = source.as_ref().and_then(|source| source.look_up(&self.called, until));
+        known.iter().for_each(|known| known.tell(&resolver));
+        let resolved = resolver.resolve(&self.called).await;
+        if let (Some(source), None, Some(uri)) = (&source, &known, &resolved.uri) {
+            // Only now it is known whose number it is.
+            known = source.look_up(&Called::Uri(uri.clone()), until);
+            known.iter().for_each(|known| known.tell(&resolver));
+        }
+        let mut faults: Vec<Fault> = known.iter().flat_map(Known::faults).collect();
+        let is_blocked = known.as_ref().is_some_and(Known::is_blocked);
+        // Who blocks says so in DNS by "no such name": that is no other fault.
+        if !is_blocked {
+            if let Some(domain) = domain_without_service(&resolved) {
+                // It is the reason of what follows.
+                faults.extend(plain_services(&resolver, &domain, until).await);
+            }
+            faults.extend(resolved.resolution.outcome.error().map(Fault::of_search));
+        }
+        let mut hops = resolved.resolution.next_hops().to_vec();
+        if let Some(known) = known.as_ref().filter(|_| hops.is_empty()) {
+            hops = known.hops(asking.reach());
+        }
         let looked = self.looking.connects();
-        Ok(Report { called: self.called.clone(), resolved, asked: trace.asked(), looks, looked, faults })
+        let looks = if looked { look::at_all(&connector, &hops, until).await } else { Vec::new() };
+        Looking::settle(&resolver, &trace, until).await;
+        let (called, asked, hops) = (self.called.clone(), trace.asked(), hops.len());
+        Ok(Report { called, resolved, known, is_blocked, asked, hops, looks, looked, faults })
     }
 }
 

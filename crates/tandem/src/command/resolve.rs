@@ -44,7 +44,7 @@ pub(super) struct Resolve {
 }
 
 /// Whom a command asks about SIP servers, and what it believes.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(super) struct Asking {
     /// Ask this name server and no other; may be given several times
     #[arg(long = "server", value_name = "ADDR[:PORT]", value_parser = parse_server)]
@@ -67,6 +67,21 @@ impl Asking {
         &self.here
     }
 
+    /// The same, but by way of these name servers unless others were named; with `allow_private` as if that were given.
+    pub(super) fn by_way_of(&self, servers: Vec<SocketAddr>, allow_private: bool) -> Self {
+        let mut asking = self.clone();
+        if asking.servers.is_empty() {
+            asking.servers = servers;
+        }
+        asking.allow_private |= allow_private;
+        asking
+    }
+
+    /// Whether an address out of a record may be connected to.
+    pub(super) const fn reach(&self) -> Reach {
+        if self.allow_private { Reach::Any } else { Reach::Public }
+    }
+
     /// The resolver: the servers that were named, else the directory on this machine and those of the system.
     pub(super) fn resolver(&self) -> Result<Resolver, Failure> {
         self.resolver_with(&Settings::default(), local_families())
@@ -74,8 +89,7 @@ impl Asking {
 
     /// The same, with more settings, for these address families.
     pub(super) fn resolver_with(&self, settings: &Settings, families: Families) -> Result<Resolver, Failure> {
-        let reach = if self.allow_private { Reach::Any } else { Reach::Public };
-        let client = Client { reach, families, ..Client::default() };
+        let client = Client { reach: self.reach(), families, ..Client::default() };
         let start = |servers| Resolver::new(Settings { servers, client: client.clone(), ..settings.clone() });
         if !self.servers.is_empty() {
             return Ok(start(NameServers::Only(self.servers.clone()))?);

@@ -236,7 +236,10 @@ fn hex(octets: &[u8]) -> String {
 /// Which name the server has to have, and why that.
 fn proof_text(proof: &Proof) -> String {
     match proof {
-        Proof::Pins => "the holder of a key in the member's signed document; names do not matter (CERT-49)".to_owned(),
+        Proof::Pins => {
+            "the holder of a key in the member's document, which comes before TLSA and authorities (CERT-44, CERT-49)"
+                .to_owned()
+        }
         Proof::Dane(names) => format!(
             "the holder of a key in the TLSA records, which DNSSEC proves (CERT-44); with an authority's key also {}",
             either(names)
@@ -272,8 +275,8 @@ const fn by_word(by: VerifiedBy) -> &'static str {
 
 const fn by_text(by: VerifiedBy) -> &'static str {
     match by {
-        VerifiedBy::PinnedKey => "its own key, from the member's signed document (CERT-49)",
-        VerifiedBy::PinnedAuthority => "an authority from the member's signed document, and the name (CERT-50)",
+        VerifiedBy::PinnedKey => "its own key, from the member's document; names and dates do not matter (CERT-49)",
+        VerifiedBy::PinnedAuthority => "an authority from the member's document, and the name (CERT-50)",
         VerifiedBy::DaneKey => "its own key, from a TLSA record that DNSSEC proves (CERT-49)",
         VerifiedBy::DaneAuthority => "an authority from a TLSA record that DNSSEC proves, and the name (CERT-50)",
         VerifiedBy::Authority => "a trusted authority, and the name (CERT-1, CERT-20)",

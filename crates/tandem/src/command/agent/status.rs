@@ -1,20 +1,13 @@
 //! `tandem agent status`: how the running agent does, asked at the socket in its state folder.
 
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::io;
 
 use clap::Args;
 use serde_json::Value;
 
 use super::super::{Failure, output};
 use super::File;
-use crate::config::AgentConfig;
-
-/// Longest wait for the agent's answer.
-const WAIT: Duration = Duration::from_secs(5);
-/// Largest answer, in octets.
-const MAX_ANSWER: u64 = 1 << 20;
+use super::running::Running;
 
 /// Show how the running agent does: the copy of the members, the own node, what is refused
 ///
@@ -34,10 +27,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let folder = AgentConfig::load(&self.file.path())?.agent.state_dir;
-        let socket = folder.join(tandem_agent::SOCKET);
-        let text = ask(&socket).map_err(|error| format!("no agent answers at {}: {error}", socket.display()))?;
-        let status: Value = serde_json::from_slice(&text)?;
+        let status: Value = Running::find(&self.file.path())?.ask("/v1/status")?;
         if self.json {
             output::json(&status)?;
         } else {
@@ -51,21 +41,6 @@ impl Status {
             None if status["replica"]["in_step"] == true => Ok(()),
             None => Err("the agent is not in step with the directory yet".into()),
         }
-    }
-}
-
-/// One request of HTTP/1.0: the answer ends with the connection.
-fn ask(socket: &std::path::Path) -> io::Result<Vec<u8>> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(WAIT))?;
-    stream.set_write_timeout(Some(WAIT))?;
-    stream.write_all(b"GET /v1/status HTTP/1.0\r\nHost: agent\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
-    let end = answer.windows(4).position(|octets| octets == b"\r\n\r\n");
-    match end {
-        Some(end) if answer.starts_with(b"HTTP/1.") => Ok(answer.split_off(end + 4)),
-        _ => Err(io::Error::other("the answer is no agent's")),
     }
 }
 

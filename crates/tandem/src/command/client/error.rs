@@ -128,8 +128,8 @@ fn certificate_fault(error: &ureq::Error) -> Option<&CertificateError> {
 const fn advice(fault: &CertificateError) -> &'static str {
     match fault {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "nobody who is trusted here vouches for it. Name the certificate to trust with --ca FILE: for one that \
-             `tandem serve` made, api.crt of its data folder"
+            "nobody who is trusted here vouches for it. Name the certificate to trust with --ca FILE \
+             (`check` and `explain`: --api-ca FILE): for one that `tandem serve` made, api.crt of its data folder"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "it is for another name. Name the API as its certificate does, with --api URL"
@@ -140,6 +140,8 @@ const fn advice(fault: &CertificateError) -> &'static str {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "it is not valid yet. See that this machine's clock is right"
         }
-        _ => "trust another with --ca FILE, or ask the API's operator for a right one",
+        _ => {
+            "trust another with --ca FILE (`check` and `explain`: --api-ca FILE), or ask the API's operator for a right one"
+        }
     }
 }

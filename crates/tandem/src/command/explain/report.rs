@@ -7,6 +7,7 @@ use tandem_model::Called;
 use tandem_resolver::{Asked, Resolved};
 
 use super::super::resolve::outcome_name;
+use super::known::Known;
 use crate::diagnose::{Fault, Look, Mark, Page, answer};
 
 /// Everything that `tandem explain` found.
@@ -14,8 +15,14 @@ use crate::diagnose::{Fault, Look, Mark, Page, answer};
 pub(super) struct Report {
     pub(super) called: Called,
     pub(super) resolved: Resolved,
+    /// What an agent or a directory knows of the domain.
+    pub(super) known: Option<Known>,
+    /// Whether that keeps calls from it.
+    pub(super) is_blocked: bool,
     /// The questions, in order.
     pub(super) asked: Vec<Asked>,
+    /// How many addresses there are.
+    pub(super) hops: usize,
     /// The addresses that were looked at, in the order in which callers try them.
     pub(super) looks: Vec<Look>,
     /// Whether addresses were to be looked at.
@@ -27,7 +34,9 @@ pub(super) struct Report {
 impl Report {
     /// Whether a call gets through; without a look at servers, whether there is one to try.
     pub(super) fn is_callable(&self) -> bool {
-        if self.looked { self.looks.iter().any(Look::takes_calls) } else { self.resolved.resolution.is_found() }
+        let is_there =
+            if self.looked { self.looks.iter().any(Look::takes_calls) } else { self.resolved.resolution.is_found() };
+        is_there && !self.is_blocked
     }
 
     /// All that is wrong: what stands at the front, callers meet first.
@@ -68,6 +77,9 @@ impl Report {
         if let (Some(number), Some(uri)) = (&self.resolved.number, &self.resolved.uri) {
             page.line(&format!("  the number {} is {uri} (ENUM-35)", number.number))?;
         }
+        if let Some(known) = &self.known {
+            page.line(&format!("  {known}"))?;
+        }
         page.heading("DNS")?;
         for asked in &self.asked {
             answer::tell(asked, &page)?;
@@ -102,15 +114,17 @@ impl Report {
     }
 
     fn tell_looks(&self, page: &Page) -> io::Result<()> {
-        let hops = self.resolved.resolution.next_hops().len();
-        if hops == 0 {
+        if self.hops == 0 {
             return Ok(());
         }
         page.heading("Who answers there, in the order of trying")?;
+        if !self.resolved.resolution.is_found() {
+            page.line("  as the member's document has it: DNS does not lead there")?;
+        }
         for look in &self.looks {
             look.tell(page)?;
         }
-        match hops.checked_sub(self.looks.len()) {
+        match self.hops.checked_sub(self.looks.len()) {
             Some(more @ 1..) => page.line(&format!("  {more} more addresses were not looked at")),
             Some(0) | None => Ok(()),
         }
@@ -129,6 +143,7 @@ impl Report {
         });
         json!({
             "called": self.called.to_string(),
+            "member": self.known.as_ref().map(Known::to_json),
             "verdict": self.verdict(),
             "callable": self.is_callable(),
             "summary": self.summary(),
