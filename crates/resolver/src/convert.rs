@@ -85,8 +85,8 @@ fn no_records(error: &NetError) -> Reply {
         NetError::Dns(_) => Failure::ServerFailure,
         NetError::Timeout => Failure::Timeout,
         NetError::Io(_) | NetError::NoConnections | NetError::Busy => Failure::Unreachable,
-        // A record that the library cannot read spoils the whole response: a NAPTR with a flag that is no letter or
-        // digit (RFC 3403 4.1 allows no other) is one. Its domain is not served, and no other one suffers.
+        // A record that the library cannot read, as one that is cut short, spoils the whole response. Its domain is not
+        // served, and no other one suffers.
         _ => Failure::Unreadable,
     };
     Reply::Failed(failure)

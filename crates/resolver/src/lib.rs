@@ -21,6 +21,7 @@ mod answers;
 mod bounded;
 mod convert;
 mod host;
+mod lenient;
 mod members;
 mod order;
 mod resolution;

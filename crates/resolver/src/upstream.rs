@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
 use hickory_resolver::proto::op::{DnsRequestOptions, Query};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig, system_conf};
@@ -16,6 +15,7 @@ use tracing::debug;
 
 use crate::answers::Told;
 use crate::convert;
+use crate::lenient::Lenient;
 use crate::settings::{DnssecTrust, MAX_PARALLEL, MAX_SERVERS, NameServers, Settings, SettingsError};
 use crate::trace::Trace;
 
@@ -24,7 +24,7 @@ const EDNS_PAYLOAD: u16 = 1232;
 /// Servers of one list that are asked at the same time; the first answer counts.
 const SERVERS_AT_ONCE: usize = 2;
 
-type Pool = NameServerPool<TokioRuntimeProvider>;
+type Pool = NameServerPool<Lenient>;
 
 /// All name servers, in the groups in which they are asked.
 pub(crate) struct Upstream {
@@ -183,5 +183,5 @@ fn options(timeout: Duration, parallel: usize) -> ResolverOpts {
 
 fn pool(servers: Vec<NameServerConfig>, options: &ResolverOpts) -> Result<Pool, NetError> {
     let context = Arc::new(PoolContext::new(options.clone(), TlsConfig::new()?));
-    Ok(NameServerPool::from_config(servers, context, TokioRuntimeProvider::default()))
+    Ok(NameServerPool::from_config(servers, context, Lenient::default()))
 }

@@ -96,6 +96,27 @@ async fn truncated_answers_are_fetched_over_tcp() {
     assert_eq!(srv, [false, true]);
 }
 
+/// LOC-28: odd flags spoil their own record alone, over UDP and over TCP.
+#[tokio::test]
+async fn a_naptr_with_odd_flags_is_passed_over_loc_28() {
+    let odd = ["?", "s!", "-", "s,u"]
+        .map(|flags| format!("debug.ostel.test. NAPTR 1 1 \"{flags}\" \"SIPS+D2T\" \"\" _sips._tcp.trap.test."));
+    let lines: Vec<&str> = odd.iter().map(String::as_str).chain(NODE.iter().copied()).collect();
+    for over_tcp in [false, true] {
+        let whole = zone(&lines);
+        let server = Server::start(move |asked| {
+            let truncated = over_tcp && asked.kind == NAPTR && !asked.over_tcp;
+            if truncated { Some(Say { truncated, ..Say::default() }) } else { whole(asked) }
+        })
+        .await;
+        let resolution = locate(only(&server), "alice@debug.ostel.test").await;
+        assert!(matches!(&resolution.outcome, Outcome::Found(hops) if hops.len() == 4), "{resolution:?}");
+        let asked = server.asked();
+        assert_eq!(asked.iter().any(|asked| asked.kind == NAPTR && asked.over_tcp), over_tcp, "{asked:?}");
+        assert!(!asked.iter().any(|asked| asked.name.contains("trap")), "{asked:?}");
+    }
+}
+
 #[tokio::test]
 async fn kinds_of_no() {
     let server = Server::start(|asked: &Asked| {
@@ -108,6 +129,11 @@ async fn kinds_of_no() {
             ("inside.test.", A) => Say::records(vec![rr("inside.test. A 127.0.0.1")]),
             ("odd.test.", NAPTR) => {
                 Say::records(vec![rr("odd.test. NAPTR 10 10 \"?\" \"SIPS+D2T\" \"\" _sips._tcp.odd.test.")])
+            }
+            ("cut.test.", NAPTR) => {
+                let mut record = rr("cut.test. NAPTR 10 10 \"s\" \"SIPS+D2T\" \"\" _sips._tcp.cut.test.");
+                record.data.truncate(8);
+                Say::records(vec![record])
             }
             ("space.test.", NAPTR) => Say::records(vec![rr("space.test. CNAME a!b.test.")]),
             ("lame.test.", _) => {
@@ -125,7 +151,8 @@ async fn kinds_of_no() {
         ("LOC-39, SERVFAIL for SRV", "broken.test", "TryLater", 0),
         ("LOC-39, SERVFAIL for NAPTR", "fails.test", "TryLater", 0),
         ("threat 14", "inside.test", "Refused", 20),
-        ("a NAPTR that cannot be read", "odd.test", "TryLater", 0),
+        ("a NAPTR that cannot be read", "cut.test", "TryLater", 0),
+        ("LOC-28, a NAPTR with odd flags is none", "odd.test", "Down", 20),
         ("an alias to no name of ours", "space.test", "TryLater", 0),
         ("a referral is not NODATA", "lame.test", "TryLater", 0),
         ("transport=udp", "alice@gone.test;transport=udp", "Refused", 99),
@@ -148,7 +175,7 @@ async fn kinds_of_no() {
         Outcome::TryLater(LocateError::TemporaryFailure { failure, .. }) => *failure,
         other => panic!("{other:?}"),
     };
-    assert_eq!(failure(locate(only(&server), "odd.test").await), Failure::Unreadable);
+    assert_eq!(failure(locate(only(&server), "cut.test").await), Failure::Unreadable);
     assert_eq!(failure(locate(only(&server), "fails.test").await), Failure::ServerFailure);
     assert_eq!(failure(locate(only(&server), "lame.test").await), Failure::Referral);
     let any = Client { reach: Reach::Any, ..Client::default() };
