@@ -71,7 +71,7 @@ struct CheckBody {
 struct TargetBody {
     address: String,
     good: bool,
-    /// `certificate`, `network` or `server`: what failed.
+    /// `certificate`, `network`, `address` or `server`: what failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -136,6 +136,7 @@ const fn word(kind: BadKind) -> &'static str {
     match kind {
         BadKind::Certificate => "certificate",
         BadKind::Network => "network",
+        BadKind::Address => "address",
         BadKind::Server => "server",
     }
 }

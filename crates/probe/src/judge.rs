@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use rustls::RootCertStore;
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::{CertificateError, RootCertStore};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tandem_model::DomainName;
 use tandem_model::node::{KeyHolder, KeyPin};
@@ -65,11 +65,11 @@ impl Trust {
         let as_server = self.chain(&roots, end, rest, now);
         match role {
             Role::Either if as_server.is_err() && !roots.is_empty() => {
-                let untrusted = |error: String| Distrust::Chain(error.into());
+                let untrusted = |error: Box<str>| Distrust::Chain(error);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&self.provider))
                     .build()
-                    .map_err(|error| untrusted(error.to_string()))?;
-                verifier.verify_client_cert(end, rest, now).map_err(|error| untrusted(error.to_string()))?;
+                    .map_err(|error| untrusted(error.to_string().into()))?;
+                verifier.verify_client_cert(end, rest, now).map_err(|error| untrusted(in_words(&error)))?;
                 Ok(())
             }
             Role::Server | Role::Either => as_server,
@@ -147,7 +147,7 @@ impl Trust {
         rest: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Distrust> {
-        let untrusted = |error: rustls::Error| Distrust::Chain(error.to_string().into());
+        let untrusted = |error: rustls::Error| Distrust::Chain(in_words(&error));
         let end = ParsedCertificate::try_from(end).map_err(untrusted)?;
         let algorithms = self.provider.signature_verification_algorithms.all;
         verify_server_cert_signed_by_trust_anchor(&end, roots, rest, now, algorithms).map_err(untrusted)
@@ -155,6 +155,24 @@ impl Trust {
 
     pub(crate) fn roots(&self) -> &RootCertStore {
         &self.roots
+    }
+}
+
+/// How the library says that a server shows a certificate with `CA:TRUE`.
+const CA_AS_SERVER: &str = "CaUsedAsEndEntity";
+
+/// What is wrong with a chain, for people who do not know the library's words.
+fn in_words(error: &rustls::Error) -> Box<str> {
+    let rustls::Error::InvalidCertificate(fault) = error else { return error.to_string().into() };
+    match fault {
+        CertificateError::UnknownIssuer => "nobody who is trusted here signed it".into(),
+        CertificateError::BadSignature => "a signature in it is wrong".into(),
+        CertificateError::BadEncoding => "it cannot be read".into(),
+        // What `openssl req -x509` makes unless it is told otherwise; the library has no variant for it.
+        CertificateError::Other(fault) if fault.to_string() == CA_AS_SERVER => {
+            "it is an authority's (CA:TRUE), not a server's".into()
+        }
+        fault => fault.to_string().into(),
     }
 }
 

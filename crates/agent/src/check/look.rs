@@ -62,6 +62,8 @@ pub(crate) enum BadKind {
     Network,
     /// Who was reached did not prove to be the domain.
     Certificate,
+    /// It is where looks never go, as in a private network.
+    Address,
     /// Who was reached does not do as a SIP server over TLS does.
     Server,
 }
@@ -144,7 +146,7 @@ fn anchor(sound: &Sound, keys: &[KeyPin]) -> Option<CertificateDer<'static>> {
 /// What failed. TLS that breaks off is the server's doing.
 const fn kind(error: &ProbeError) -> BadKind {
     match error {
-        ProbeError::Connect(ConnectError::Refused(_)) => BadKind::Server,
+        ProbeError::Connect(ConnectError::Refused(_)) => BadKind::Address,
         ProbeError::Connect(_) | ProbeError::Timeout(_) | ProbeError::Random => BadKind::Network,
         ProbeError::Certificate(_) | ProbeError::Distrust { .. } => BadKind::Certificate,
         ProbeError::Tls(_) | ProbeError::Sip { .. } | ProbeError::Busy { .. } => BadKind::Server,

@@ -147,7 +147,12 @@ fn chains_dates_and_usage() {
         assert_eq!(chain_fault(params, &authority, now()).is_some(), fault, "{purposes:?}");
     }
     // A stranger's authority, and one that only looks like ours.
-    assert!(chain_fault(good(), &self::authority(), now()).is_some());
+    let fault = chain_fault(good(), &self::authority(), now()).unwrap();
+    assert!(["nobody who is trusted here signed it", "a signature in it is wrong"].contains(&&*fault), "{fault}");
+    // As `openssl req -x509` makes it.
+    let mut authoritys = good();
+    authoritys.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    assert_eq!(&*chain_fault(authoritys, &authority, now()).unwrap(), "it is an authority's (CA:TRUE), not a server's");
     let self_signed = good().self_signed(&KeyPair::generate().unwrap()).unwrap();
     let verdict = trust.judge(&[self_signed.der().clone()], &name("example.com"), &[], now()).unwrap().verdict;
     assert!(matches!(verdict, Err(Distrust::Chain(_))));

@@ -36,7 +36,8 @@ Examples:
   tandem agent --template > agent.toml          # every setting, explained
   tandem agent --config agent.toml --check
   tandem agent --config agent.toml
-  tandem agent status --config agent.toml")]
+  tandem agent status --config agent.toml
+  tandem explain example.org --agent agent.toml   # why a call there fails")]
 pub(super) struct Agent {
     #[command(subcommand)]
     command: Option<Command>,

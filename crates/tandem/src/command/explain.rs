@@ -61,10 +61,10 @@ pub(super) struct Explain {
     enum_suffixes: Vec<DomainName>,
     #[command(flatten)]
     looking: Looking,
-    /// Settings file of the agent on this host: look as it does. It must run
+    /// Settings file of the agent that runs on this host: ask its name service, use what it knows of members
     #[arg(long, value_name = "FILE", env = "TANDEM_AGENT_CONFIG")]
     agent: Option<PathBuf>,
-    /// URL of a directory's API: ask it, not the agent, for the keys that decide
+    /// URL of a directory's API: use what it has of members, and no agent
     #[arg(long, value_name = "URL")]
     api: Option<String>,
     #[command(flatten)]
@@ -80,7 +80,7 @@ pub(super) struct Looking {
     /// Believe the name servers' word on DNSSEC: they must all be on this machine, and validate
     #[arg(long)]
     dnssec: bool,
-    /// Certificates of authorities (PEM) to believe [default: those of the system]
+    /// Certificates of authorities (PEM) to believe in SIP servers [default: the agent's, or those of the system]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Look at DNS alone, connect to nobody
@@ -207,7 +207,17 @@ impl Explain {
                 // It is the reason of what follows.
                 faults.extend(plain_services(&resolver, &domain, until).await);
             }
-            faults.extend(resolved.resolution.outcome.error().map(Fault::of_search));
+            let mut of_search = resolved.resolution.outcome.error().map(Fault::of_search);
+            let is_no = |fault: &&mut Fault| ["no-such-domain", "no-address", "no-such-number"].contains(&fault.code);
+            if let Some(fault) = of_search.as_mut().filter(is_no)
+                && source.is_none()
+                && asking.asks_this_machine()
+            {
+                fault
+                    .mend
+                    .push_str(" If an agent is your name server: it may hold the member back, --agent FILE tells.");
+            }
+            faults.extend(of_search);
         }
         let mut hops = resolved.resolution.next_hops().to_vec();
         if let Some(known) = known.as_ref().filter(|_| hops.is_empty()) {

@@ -12,6 +12,9 @@ use super::here::Here;
 use super::{Failure, output};
 use crate::runtime_file::RuntimeFile;
 
+/// Lines of /etc/resolv.conf that count (resolv.conf(5)).
+const MAX_NAMESERVERS: usize = 3;
+
 /// Show where a call to a SIP URI or a number goes: next hops in order, the name to verify, and the reason of each step
 ///
 /// Asks the directory running on this machine first and, for what is not in its zones, the name servers of
@@ -75,6 +78,16 @@ impl Asking {
         }
         asking.allow_private |= allow_private;
         asking
+    }
+
+    /// Whether a name server on this machine is asked, as far as that is easily seen: it may be an agent.
+    pub(super) fn asks_this_machine(&self) -> bool {
+        if !self.servers.is_empty() {
+            return self.servers.iter().any(|server| server.ip().is_loopback());
+        }
+        let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        let servers = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok());
+        servers.take(MAX_NAMESERVERS).any(|server: IpAddr| server.is_loopback())
     }
 
     /// Whether an address out of a record may be connected to.

@@ -35,8 +35,15 @@ impl Running {
     /// What it answers at `path`, whatever the status: its JSON says what is wrong.
     pub(in crate::command) fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let text = self.get(path);
-        let text = text.map_err(|error| format!("no agent answers at {}: {error}", self.socket.display()))?;
-        Ok(serde_json::from_slice(&text)?)
+        let place = self.socket.display();
+        let text = text.map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                format!("you may not ask the agent at {place}: do it as the user that it runs as, or as root")
+            }
+            _ => format!("no agent answers at {place}: {error}"),
+        })?;
+        let other = |_| format!("the agent at {place} is of another version: restart it");
+        Ok(serde_json::from_slice(&text).map_err(other)?)
     }
 
     /// One request of HTTP/1.0: the answer ends with the connection.

@@ -306,13 +306,17 @@ impl Known {
             let mend = "Try again in a minute; `tandem agent status` says how many targets are good.".to_owned();
             return Fault::grave("held-back", "CERT-20", text, mend);
         };
-        let (address, why) = (&worst.address, worst.why.as_deref().unwrap_or("nothing is known"));
+        let address = &worst.address;
+        let mut why = worst.why.as_deref().unwrap_or("nothing is known").to_owned();
+        if !why.contains(address) {
+            why.push_str(&format!(" ({address})"));
+        }
         let again = "The agent looks again by itself, after half a minute at first.";
         match worst.fault.as_deref() {
             Some("certificate") => Fault::grave(
                 "held-back",
                 "CERT-20",
-                format!("member held back: its certificate fails: {why} ({address})"),
+                format!("member held back: its certificate fails: {why}"),
                 format!(
                     "Have the operator of {domain} mend its certificate, or publish its key in its document. {again}"
                 ),
@@ -320,13 +324,19 @@ impl Known {
             Some("network") => Fault::grave(
                 "held-back",
                 "LOC-81",
-                format!("member held back: nobody could be reached at {address}: {why}"),
+                format!("member held back: {why}"),
                 format!("See that this host gets to {address}, and have the operator of {domain} look too. {again}"),
+            ),
+            Some("address") => Fault::grave(
+                "held-back",
+                "LOC-65",
+                format!("member held back: {why}"),
+                format!("Have the operator of {domain} publish a public address: looks never go to private ones."),
             ),
             _ => Fault::grave(
                 "held-back",
                 "LOC-81",
-                format!("member held back: {address} is no usable SIP server over TLS: {why}"),
+                format!("member held back: {why}"),
                 format!("Have the operator of {domain} look at its server. {again}"),
             ),
         }
