@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use serde::Serialize;
 use tandem_model::{DomainName, E164Number};
+use tokio::task::spawn_blocking;
 
 use crate::check::{BadKind, Verdicts};
 use crate::document::NodeDocument;
@@ -86,12 +87,18 @@ pub(crate) fn router(parts: &Parts) -> Router {
 
 async fn member(State(known): State<Known>, Path(who): Path<String>) -> Response {
     let members = known.snapshots.borrow().members.clone();
-    let domain = match who.strip_prefix('+') {
-        Some(_) => E164Number::parse(&who).map(|number| holder(&number, &members)).map_err(|_| ()),
-        None => DomainName::parse(&who).map(Some).map_err(|_| ()),
-    };
-    let Ok(domain) = domain else {
-        return (StatusCode::BAD_REQUEST, "write a domain, or a number as +15550101\n").into_response();
+    let wrong = || (StatusCode::BAD_REQUEST, "write a domain, or a number as +15550101\n").into_response();
+    let domain = if who.starts_with('+') {
+        let Ok(number) = E164Number::parse(&who) else { return wrong() };
+        let members = members.clone();
+        // It looks at all of them: beside what answers calls.
+        match spawn_blocking(move || holder(&number, &members)).await {
+            Ok(domain) => domain,
+            Err(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    } else {
+        let Ok(domain) = DomainName::parse(&who) else { return wrong() };
+        Some(domain)
     };
     let found = domain.as_ref().and_then(|domain| members.get(domain));
     let body = known.body(domain.as_ref(), found.map(|member| &**member));

@@ -262,3 +262,30 @@ async fn targets_of_one_priority_share_by_weight() {
     // Expected 1500; 19 standard deviations.
     assert!((1140..1860).contains(&times), "{times}");
 }
+
+/// The one that is looked for by hand is the one that calls go to: the number itself, then the longest block, who is served first.
+#[test]
+fn who_holds_a_number() {
+    let at = |state, domain: &str, claims: &[&str]| {
+        member(domain, state, &[&format!("10 0 sip.{domain} 5061 203.0.113.7")], claims)
+    };
+    let mut members = crate::map::MemberMap::default();
+    for member in [
+        at(MemberState::Active, "short.test", &["+1555*"]),
+        at(MemberState::Active, "long.test", &["+155501*", "+15550199"]),
+        at(MemberState::Suspended, "gone.test", &["+15550101", "+15550199"]),
+    ] {
+        members.insert(member);
+    }
+    for (number, expected) in [
+        ("+15550101", Some("gone.test")),
+        ("+15550199", Some("long.test")),
+        ("+15550102", Some("long.test")),
+        ("+15559999", Some("short.test")),
+        ("+1555", None),
+        ("+4420794601", None),
+    ] {
+        let found = holder(&number.parse().unwrap(), &members);
+        assert_eq!(found.map(|domain| domain.to_string()).as_deref(), expected, "{number}");
+    }
+}
