@@ -109,6 +109,8 @@ fn calls_go_on_without_the_directory() {
     let alices = federation.server("alices", ALICE_DOMAIN, Route::Agent);
     let numbers = json!([{"e164": "+15550101", "uri": "sip:alice@debug.ostel.me"}]);
     federation.publish(ALICE_DOMAIN, alices.address(), &numbers);
+    // Until the agent knew her it may have passed on the questions by which we noticed that it does.
+    let asked_before = federation.recursor().asked().len();
     let mut bob = federation.phone("bob", BOB_DOMAIN, &bobs);
     let mut alice = federation.phone("alice", ALICE_DOMAIN, &alices);
     let both = ["sip:alice@debug.ostel.me", "sip:+15550101@ostel.me"];
@@ -131,7 +133,7 @@ fn calls_go_on_without_the_directory() {
     federation.agent_mut().restart();
     both.into_iter().for_each(|uri| call(&mut bob, &mut alice, uri));
 
-    let asked = federation.recursor().asked();
+    let asked = federation.recursor().asked().split_off(asked_before);
     assert!(asked.iter().any(|question| question.starts_with("nobody.example. ")), "{asked:#?}");
     let of_members = ["_sips._tcp.debug.ostel.me. ", "sip.debug.ostel.me. ", "1.0.1.0.5.5.5.1."];
     let leaked = asked.iter().find(|question| of_members.iter().any(|begin| question.starts_with(begin)));
