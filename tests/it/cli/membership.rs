@@ -75,6 +75,43 @@ fn a_newcomer_joins_and_publishes() {
     publish(&node, "debug.ostn.test").success();
 }
 
+/// A directory whose certificate nobody else vouches for: it is handed over with the code, and named once.
+#[test]
+fn the_certificate_of_the_directory_is_named_once() {
+    let service = Setup::new().args(["--api", "0.0.0.0:0"]).start();
+    let node = Elsewhere::new();
+    let certificate = service.data_dir().join("api.crt");
+    let (here, elsewhere) = (node.0.path().join("api.crt"), Elsewhere::new());
+    std::fs::copy(&certificate, &here).unwrap();
+
+    let shown = service.tandem(["invite", "debug.ostn.test"]).success();
+    assert!(shown.contains("hand over data/api.crt with the code"), "{shown}");
+    let join: Vec<&str> = shown.lines().last().unwrap().trim().split(' ').skip(1).collect();
+    assert_eq!(join[2..], ["--api", service.api_url(), "--ca", "api.crt"]);
+    node.tandem::<6>(join.try_into().unwrap()).success();
+    publish(&node, "debug.ostn.test").success();
+    // The name of the file counted from the folder of that time.
+    let kept: Value = serde_json::from_slice(&std::fs::read(node.tokens()).unwrap()).unwrap();
+    assert_eq!(kept["tokens"][0]["ca"], here.to_str().unwrap());
+    node.tandem(["token", "rotate", "--overlap", "0s"]).success();
+    publish(&node, "debug.ostn.test").success();
+    // It is the only one that is trusted.
+    let stranger = rcgen::generate_simple_self_signed(["other.test".to_owned()]).unwrap();
+    std::fs::write(&here, stranger.cert.pem()).unwrap();
+    let refused = publish(&node, "debug.ostn.test").failure(1);
+    assert!(refused.contains("certificate that is not accepted"), "{refused}");
+
+    // With a file of its own the token is found nowhere else: what is typed next says where.
+    let (_, code) = invite(&service, "lab.ostn.test");
+    let (api, file) = (service.api_url(), certificate.to_str().unwrap());
+    let join = ["join", &code, "--api", api, "--token-file", "node.token", "--ca", file];
+    let joined = elsewhere.tandem(join).success();
+    let next = joined.lines().last().unwrap().strip_prefix("Next: tandem ").unwrap();
+    let next = next.replace("HOST:PORT", "sip.lab.ostn.test:5061").replace("ADDRESS", "192.0.2.1");
+    let next: Vec<&str> = next.split(' ').collect();
+    elsewhere.tandem::<12>(next.try_into().unwrap()).success();
+}
+
 /// What the agent's guide has an operator type: the token in a file of its own.
 #[test]
 fn the_token_goes_into_the_file_that_is_named() {

@@ -55,7 +55,7 @@ pub(super) struct ApiArgs {
     /// command is about, or the only one]
     #[arg(long = "as", value_name = "DOMAIN", help_heading = "API")]
     pub(super) as_domain: Option<String>,
-    /// Certificate (PEM) to trust for https [default: DIR/api.crt and those of the system]
+    /// Certificate (PEM) to trust for https [default: what `tandem join` was given; else DIR/api.crt and those of the system]
     #[arg(long, value_name = "FILE", help_heading = "API")]
     pub(super) ca: Option<PathBuf>,
     #[command(flatten, next_help_heading = "API")]
@@ -71,6 +71,20 @@ impl ApiArgs {
     /// The data folder of this machine's service, unless an API was named.
     pub(super) fn local_data_dir(&self) -> Result<Option<PathBuf>, ClientError> {
         if self.api.is_some() { Ok(None) } else { Ok(Some(self.here.data_dir()?)) }
+    }
+
+    /// The file of the certificate to trust, if one was named, from any folder.
+    pub(super) fn absolute_ca(&self) -> Result<Option<PathBuf>, io::Error> {
+        self.ca.as_deref().map(std::path::absolute).transpose()
+    }
+
+    /// The certificate that this machine's service made for itself, if that is what `base` shows.
+    pub(super) fn own_certificate(&self, base: &str) -> Result<Option<PathBuf>, ClientError> {
+        let data_dir = self.here.data_dir()?;
+        let running = RuntimeFile::read(&data_dir);
+        let is_here = running.is_some_and(|running| running.api == base) && self.here.makes_certificate();
+        let file = data_dir.join(OWN_CERTIFICATE);
+        Ok(Some(file).filter(|file| is_here && base.starts_with("https://") && file.exists()))
     }
 
     /// The file that the token was said to be in.
@@ -171,7 +185,8 @@ impl Client {
         if (token.is_some() || !with_token) && here.is_clear_text {
             return Err(ClientError::ClearText(base));
         }
-        let roots = roots(args.ca.as_deref(), &data_dir.join(OWN_CERTIFICATE))?;
+        let ca = args.ca.as_deref().or_else(|| wallet.ca(&base));
+        let roots = roots(ca, &data_dir.join(OWN_CERTIFICATE))?;
         let tls = TlsConfig::builder()
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .root_certs(roots)

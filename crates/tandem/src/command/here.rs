@@ -27,6 +27,11 @@ impl Here {
         let (config, problems) = Config::read(self.config.as_deref(), Overrides::default());
         if self.config.is_some() && !problems.is_empty() { Err(ConfigError { problems }) } else { Ok(config.data_dir) }
     }
+
+    /// Whether the API has no certificate by the settings, so that it makes itself one where it needs one.
+    pub(super) fn makes_certificate(&self) -> bool {
+        Config::read(self.config.as_deref(), Overrides::default()).0.api.certificate.is_none()
+    }
 }
 
 #[cfg(test)]

@@ -79,6 +79,14 @@ impl Invite {
         output::line(format_args!("domain   {}", made.domain))?;
         output::line(format_args!("expires  {}", made.expires))?;
         output::line(format_args!("code     {code}"))?;
+        if let Some(file) = self.api.own_certificate(client.base())? {
+            output::line(format_args!(
+                "The API shows the certificate that it made itself: hand over {} with the code.",
+                file.display()
+            ))?;
+            output::line("The code works once and is not shown again. The operator runs:")?;
+            return Ok(output::line(format_args!("  tandem join {code} --api {} --ca api.crt", client.base()))?);
+        }
         output::line("The code works once and is not shown again. Hand it to the operator, who runs:")?;
         Ok(output::line(format_args!("  tandem join {code} --api {}", client.base()))?)
     }

@@ -62,13 +62,22 @@ impl Join {
         } else {
             wallet.forget(code);
             let (api, key) = (client.base().to_owned(), Some(wallet.key_file(domain)));
-            wallet.keep(Entry { api, domain: domain.to_owned(), token: secret.to_owned(), key })?;
+            let ca = self.api.absolute_ca()?;
+            wallet.keep(Entry { api, domain: domain.to_owned(), token: secret.to_owned(), key, ca })?;
         }
         let file = own_file.unwrap_or_else(|| wallet.file());
         output::line(format_args!("{domain}: joined; the token is in {}", file.display()))?;
         if let Some(expires) = answer["expires"].as_str() {
             output::line(format_args!("It ends {expires}."))?;
         }
-        Ok(output::line(format_args!("Next: tandem publish {domain} --target HOST:PORT --address ADDRESS"))?)
+        // What the file of tokens holds needs no flag again; a token elsewhere has to be named, and so has its API.
+        let mut flags = String::new();
+        if let Some(file) = own_file {
+            flags = format!(" --api {} --token-file {}", client.base(), file.display());
+            if let Some(ca) = &self.api.ca {
+                flags.push_str(&format!(" --ca {}", ca.display()));
+            }
+        }
+        Ok(output::line(format_args!("Next: tandem publish {domain} --target HOST:PORT --address ADDRESS{flags}"))?)
     }
 }

@@ -61,7 +61,13 @@ impl Register {
         // Proved or not: the first publication makes the key, if there is none.
         let key = Some(std::path::absolute(&file)?);
         let api = client.base().to_owned();
-        wallet.keep(Entry { api, domain: domain.to_string(), token: secret.to_owned(), key })?;
+        wallet.keep(Entry {
+            api,
+            domain: domain.to_string(),
+            token: secret.to_owned(),
+            key,
+            ca: self.api.absolute_ca()?,
+        })?;
         output::line(format_args!("{domain}: registered; the token is in {}", wallet.file().display()))?;
         if let Some(expires) = answer["expires"].as_str() {
             output::line(format_args!("It ends {expires}."))?;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::TokenInfo;
-use super::client::{self, ApiArgs, Client, Entry, TokenPlace, Wallet};
+use super::client::{self, ApiArgs, Client, TokenPlace, Wallet};
 use super::{Failure, life, output};
 
 /// Make, list, rotate and revoke tokens of the API
@@ -244,8 +244,7 @@ fn keep(client: &Client, place: &TokenPlace, secret: &str) -> Result<Option<Path
         }
         TokenPlace::Wallet(domain) => {
             let mut wallet = Wallet::open()?;
-            let (api, key) = (client.base().to_owned(), client.kept_key());
-            wallet.keep(Entry { api, domain: domain.clone(), token: secret.to_owned(), key })?;
+            wallet.change_secret(client.base(), domain, secret)?;
             Ok(Some(wallet.file().to_owned()))
         }
     }

@@ -39,6 +39,9 @@ pub(in crate::command) struct Entry {
     /// The file of the key that signs for it; the first publication makes it if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::command) key: Option<PathBuf>,
+    /// The file of the certificate by which the API was believed (`--ca`), if that was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::command) ca: Option<PathBuf>,
 }
 
 /// The redemption of an invitation, as it was sent: the same key again gets the same answer, if that got lost.
@@ -123,6 +126,11 @@ impl Wallet {
         there.filter(covers).max_by_key(|entry| entry.domain.len())
     }
 
+    /// The file of the certificate that was named last when a token at `api` was got.
+    pub(super) fn ca(&self, api: &str) -> Option<&Path> {
+        self.tokens.iter().rev().filter(|entry| entry.api == api).find_map(|entry| entry.ca.as_deref())
+    }
+
     /// The domains that tokens at `api` are for, for people.
     pub(super) fn domains(&self, api: &str) -> String {
         let there = self.tokens.iter().filter(|entry| entry.api == api);
@@ -133,6 +141,19 @@ impl Wallet {
     pub(in crate::command) fn keep(&mut self, entry: Entry) -> Result<(), WalletError> {
         self.tokens.retain(|known| known.api != entry.api || known.domain != entry.domain);
         self.tokens.push(entry);
+        self.write()
+    }
+
+    /// Puts another secret in the place of the one that is kept for `domain` at `api`; the rest stays.
+    pub(in crate::command) fn change_secret(
+        &mut self,
+        api: &str,
+        domain: &str,
+        secret: &str,
+    ) -> Result<(), WalletError> {
+        for entry in self.tokens.iter_mut().filter(|entry| entry.api == api && entry.domain == domain) {
+            secret.clone_into(&mut entry.token);
+        }
         self.write()
     }
 
@@ -190,7 +211,7 @@ mod tests {
     use super::*;
 
     fn entry(api: &str, domain: &str, token: &str) -> Entry {
-        Entry { api: api.into(), domain: domain.into(), token: token.into(), key: None }
+        Entry { api: api.into(), domain: domain.into(), token: token.into(), key: None, ca: None }
     }
 
     #[test]
