@@ -8,9 +8,9 @@ mod link;
 mod tls;
 mod url;
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ClientConfig;
 
@@ -26,7 +26,10 @@ pub use self::url::{DirectoryUrl, InvalidUrl};
 #[derive(Debug)]
 pub struct Directory {
     urls: Vec<DirectoryUrl>,
-    tls: Option<Arc<ClientConfig>>,
+    /// The file of the certificates to trust; `None`: those of the system.
+    ca_file: Option<PathBuf>,
+    /// Whom TLS believes; `None` if no URL needs it. Read again when a certificate is refused.
+    tls: RwLock<Option<Arc<ClientConfig>>>,
     /// Which URL answered last.
     preferred: AtomicUsize,
 }
@@ -37,9 +40,23 @@ impl Directory {
     /// # Errors
     ///
     /// [`DirectoryError::Certificates`]: the file is not what it should be.
-    pub fn new(urls: Vec<DirectoryUrl>, ca_file: Option<&std::path::Path>) -> Result<Self, DirectoryError> {
+    pub fn new(urls: Vec<DirectoryUrl>, ca_file: Option<&Path>) -> Result<Self, DirectoryError> {
         let tls = if urls.iter().any(|url| url.is_tls) { Some(tls::config(ca_file)?) } else { None };
-        Ok(Self { urls, tls, preferred: AtomicUsize::new(0) })
+        let ca_file = ca_file.map(Path::to_owned);
+        Ok(Self { urls, ca_file, tls: RwLock::new(tls), preferred: AtomicUsize::new(0) })
+    }
+
+    /// Whom TLS believes now.
+    pub(crate) fn trust(&self) -> Option<Arc<ClientConfig>> {
+        self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the certificates to trust again: a directory that got another certificate is believed once the file has it,
+    /// without a restart. A file that cannot be read changes nothing.
+    pub(crate) fn renew_trust(&self) {
+        if let Ok(tls) = tls::config(self.ca_file.as_deref()) {
+            *self.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(tls);
+        }
     }
 
     /// The first URL: the directory's name in what is written down.

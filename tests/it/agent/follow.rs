@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::{Beside, NEWS, WAIT, act, directory, publish};
-use tandem_testkit::{Service, wait_until};
+use tandem_testkit::{Service, Setup, wait_until};
 
 /// Registers `count` nodes.
 fn import(service: &Service, count: usize) {
@@ -148,4 +148,21 @@ fn a_nodes_token_sees_what_is_public() {
     beside.wait_in_step();
     let member = beside.member("debug.ostn.test").unwrap();
     assert_eq!((member.node.as_ref().unwrap().numbers.len(), member.node.as_ref().unwrap().contact.clone()), (1, None));
+}
+
+/// The directory's certificate is one that nobody else vouches for, and the agent has another one first.
+#[test]
+fn the_certificate_to_trust_is_read_again() {
+    let service = Setup::new().args(["--api", "0.0.0.0:0"]).start();
+    let mut beside = Beside::with_token(&service, &service.admin_token());
+    let file = beside.folder.path().join("api.crt");
+    let stranger = rcgen::generate_simple_self_signed(["other.test".to_owned()]).unwrap();
+    fs::write(&file, stranger.cert.pem()).unwrap();
+    beside.config.ca_file = Some(file.clone());
+    beside.start();
+    wait_until(WAIT, "the reason", || beside.status().error.is_some());
+    let why = beside.status().error.unwrap();
+    assert!(why.contains("ca_file") && why.contains("api.crt"), "{why}");
+    fs::copy(service.data_dir().join("api.crt"), &file).unwrap();
+    beside.wait_in_step();
 }

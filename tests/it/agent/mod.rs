@@ -62,10 +62,15 @@ pub(crate) struct Beside {
 impl Beside {
     /// Settings for an agent with a read-only token of the service.
     fn new(service: &Service) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let made = service.send("POST", "/v1/tokens", &[], Some(&json!({"role": "read"}))).json();
+        Self::with_token(service, made["secret"].as_str().unwrap())
+    }
+
+    /// The same with a token that is there already.
+    fn with_token(service: &Service, token: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let token_file = folder.path().join("read.token");
-        std::fs::write(&token_file, made["secret"].as_str().unwrap()).unwrap();
+        std::fs::write(&token_file, token).unwrap();
         let config = Config {
             directories: vec![service.api_url().parse().unwrap()],
             token_file: Some(token_file),

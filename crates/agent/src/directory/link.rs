@@ -14,6 +14,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use rustls::{CertificateError, Error as TlsError};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -38,6 +39,10 @@ const MAX_ANSWER: usize = 32 << 20;
 const MAX_TOKEN: usize = 1024;
 /// Longest time that the directory may ask to be left alone.
 const MAX_RETRY_AFTER: u64 = 3600;
+
+/// What an operator is told whose agent does not believe the directory's certificate.
+const UNTRUSTED: &str = "nobody whom this agent trusts vouches for its certificate; name the certificate to trust in ca_file: \
+                         for one that `tandem serve` made, api.crt of its data folder";
 
 /// A way to the directory for one user of it.
 pub(crate) struct Link {
@@ -247,15 +252,31 @@ impl Directory {
         let url = &self.urls[at];
         let stream = TcpStream::connect((url.host.as_str(), url.port)).await?;
         stream.set_nodelay(true)?;
-        match self.tls.as_ref().filter(|_| url.is_tls) {
+        match self.trust().filter(|_| url.is_tls) {
             None => drive(TokioIo::new(stream)).await,
             Some(tls) => {
                 let name = ServerName::try_from(url.host.clone()).map_err(io::Error::other)?;
-                let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
-                drive(TokioIo::new(stream)).await
+                match TlsConnector::from(tls).connect(name, stream).await {
+                    Ok(stream) => drive(TokioIo::new(stream)).await,
+                    Err(error) if is_untrusted(&error) => {
+                        // For the next attempt: the file may have another certificate by now.
+                        self.renew_trust();
+                        Err(io::Error::other(UNTRUSTED))
+                    }
+                    Err(error) => Err(error),
+                }
             }
         }
     }
+}
+
+/// Whether a certificate was refused because nobody who is trusted here vouches for it.
+fn is_untrusted(error: &io::Error) -> bool {
+    let fault = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(
+        fault,
+        Some(TlsError::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature))
+    )
 }
 
 /// Begins HTTP/1.1 on a stream, with a task that moves its octets.
