@@ -77,7 +77,7 @@ enum FilesError {
     Write { path: PathBuf, source: io::Error },
     #[error("the reload command cannot be run: {0}")]
     Run(io::Error),
-    #[error("the reload command ended with {0}")]
+    #[error("the reload command ended with {0}: run it by hand to see why")]
     Failed(std::process::ExitStatus),
     #[error("the reload command took longer than {} s and was ended", RELOAD_LIMIT.as_secs())]
     Slow,
@@ -150,13 +150,15 @@ impl Files {
 
     fn tell(&self, done: Result<(), FilesError>) {
         let error = done.err().map(|error| error.to_string());
-        if let Some(error) = &error {
-            tracing::error!(error, "the files for the SIP server are not up to date");
-        }
         let now = clock::text(clock::now());
         self.board.files(|status: &mut FilesStatus| {
-            if error.is_none() {
-                status.up_to_date = Some(now);
+            match &error {
+                // Tried again every few seconds, and said once.
+                Some(error) if status.error.as_ref() != Some(error) => {
+                    tracing::error!(error, "the files for the SIP server are not up to date");
+                }
+                Some(_) => {}
+                None => status.up_to_date = Some(now),
             }
             status.error = error;
         });
