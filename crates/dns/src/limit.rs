@@ -42,7 +42,7 @@ pub struct RateLimit {
     /// Answers a second for one source network (IPv4 /24, IPv6 /56) and kind of answer (found, not found, error), from
     /// one UDP thread; at most [`MAX_RATE`](Self::MAX_RATE).
     pub per_second: NonZeroU32,
-    /// Of the answers over the rate, each so-manieth goes out cut short, so that a real client asks again by TCP; the
+    /// Of the answers over the rate, one in so many goes out cut short, so that a real client asks again by TCP; the
     /// others are not sent. 1: all go out cut short. 0: none.
     pub slip: u32,
     /// Networks that are not limited.

@@ -26,7 +26,7 @@ pub struct PolicyConfig {
     pub chaos_version: String,
     /// UDP answers a second for one source network and kind of answer; 0: no limit (DNS-67).
     pub rrl_per_second: u32,
-    /// Each so-manieth answer over the rate is cut short instead of not sent; 0: none.
+    /// One in so many answers over the rate is cut short instead of not sent; 0: none.
     pub rrl_slip: u32,
     /// Networks without a limit.
     pub rrl_exempt: Vec<Network>,
