@@ -167,7 +167,7 @@ fn call_through(program: Program, policy: Policy) {
     }
     let resolver = SocketAddr::from((address, 53));
     let knot = SocketAddr::from((knot, 53));
-    let told = if program == Program::Unbound { knot } else { resolver };
+    let told = if program == Program::Unbound { SocketAddr::from((network.address(), 53)) } else { resolver };
     let federation = Federation::start(network, Some(told), "");
     // Where nothing else is told, a question to an address that an interface has comes from that address, and one to
     // any other loopback address from 127.0.0.1.
@@ -185,7 +185,7 @@ fn call_through(program: Program, policy: Policy) {
         folder: &folder,
     };
     let _recursor = match program {
-        Program::Unbound => Recursor::unbound(&setup, knot),
+        Program::Unbound => Recursor::unbound(&setup, knot, told),
         Program::Bind => Recursor::bind(&setup),
     };
     let for_sip = |name: &str, kind: &str| ask(resolver, None, name, kind);

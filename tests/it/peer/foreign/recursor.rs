@@ -11,6 +11,7 @@ const GUIDE_DIRECTORY: &str = "203.0.113.53";
 const GUIDE_SIP_SERVER: &str = "203.0.113.7";
 const GUIDE_SECRET: &str = "c2VjcmV0IG9mIHRoZSBtZW1iZXIsIGZyb20gdGhlIGRpcmVjdG9yeQ==";
 const GUIDE_KNOT: &str = "127.0.0.1@5353";
+const GUIDE_TOLD: &str = "203.0.113.7@5353";
 const GUIDE_UNBOUND: &str = "127.0.0.1@53";
 
 /// Which zone is applied to whose questions.
@@ -58,12 +59,13 @@ pub(super) struct Recursor {
 }
 
 impl Recursor {
-    /// Starts unbound, with Knot at `knot` between it and the directory.
-    pub(super) fn unbound(setup: &Setup<'_>, knot: SocketAddr) -> Self {
+    /// Starts unbound, with Knot at `knot` between it and the directory, which tells it of changes at `told`.
+    pub(super) fn unbound(setup: &Setup<'_>, knot: SocketAddr, told: SocketAddr) -> Self {
         let folder = made(setup.folder);
         let at = |address: SocketAddr| format!("{}@{}", address.ip(), address.port());
         let front = guide::snippet("unbound.md", "knot.conf")
             .replace(GUIDE_KNOT, &at(knot))
+            .replace(GUIDE_TOLD, &at(told))
             .replace(GUIDE_UNBOUND, &format!("{}@53", setup.address))
             .replace(GUIDE_DIRECTORY, &setup.directory.to_string())
             .replace(GUIDE_SECRET, setup.secret)

@@ -158,7 +158,7 @@ fn unbound(facts: &Facts, values: &Values, policy: bool) -> Result<Vec<Piece>, F
         return Ok(vec![
             Piece {
                 file: "knot.conf",
-                place: "/etc/knot/knot.conf: Knot takes the zones from the directory, which signs them; put your key in",
+                place: "/etc/knot/knot.conf: Knot takes the zones from the directory, which signs them; put in your key and your address",
                 comment: HASH,
                 text: values.fill(snippet(UNBOUND, "knot.conf")),
             },
