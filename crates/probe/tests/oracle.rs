@@ -22,13 +22,13 @@ const SEEDS: [&str; 4] = [
 ];
 
 fn domains() -> impl Strategy<Value = DomainName> {
-    "[a-z][a-z0-9]{0,20}(-[a-z0-9]{1,9})?(\\.[a-z][a-z0-9]{0,20}){1,3}".prop_map(|name| name.parse().unwrap())
+    "[a-z][a-z0-9]{0,20}(-[a-z0-9]{1,9})?(\\.[a-z][a-z0-9]{0,20}){1,3}".prop_map(|name| name.parse().expect("a name"))
 }
 
 /// A header field as rsipstack prints it: name and value.
 fn printed(header: &Header) -> (String, String) {
     let text = header.to_string();
-    let (name, value) = text.split_once(':').unwrap();
+    let (name, value) = text.split_once(':').expect("a field");
     (compact(name.trim().to_ascii_lowercase()), value.trim().to_owned())
 }
 

@@ -84,9 +84,24 @@ fn a_second_signal_ends_at_once() {
     let _put = HalfSent::new(&service, "never.ostn.test");
     service.signal("TERM");
     wait_until(EFFECT, "new connections to be refused", || connect(&service).is_err());
-    service.signal("TERM");
+    wait_until(EFFECT, "a signal that is taken for a second one", || {
+        service.signal("TERM");
+        service.log().contains("second signal: ending at once")
+    });
     assert_eq!(service.wait().code(), Some(1), "{}", service.log());
-    assert!(service.log().contains("second signal"), "{}", service.log());
+}
+
+/// timeout(1) sends its signal to the process and at once to the process's group.
+#[test]
+fn two_signals_at_once_are_one() {
+    let mut service = Service::start();
+    let put = HalfSent::new(&service, "late.ostn.test");
+    service.signal("TERM");
+    service.signal("TERM");
+    wait_until(EFFECT, "new connections to be refused", || connect(&service).is_err());
+    let answer = put.finish();
+    assert!(answer.contains("HTTP/1.1 201 "), "{answer}");
+    assert!(service.wait().success(), "{}", service.log());
 }
 
 fn write_zone(folder: &Path, apex: &str, more: &str) {

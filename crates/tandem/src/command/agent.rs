@@ -9,11 +9,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use tandem_agent::Agent as Running;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 pub(super) use self::running::Running as RunningAgent;
 use super::check_config::problem_json;
+use super::ending::Ending;
 use super::{Failure, output};
 use crate::config::{AGENT_TEMPLATE, AgentConfig};
 use crate::telemetry;
@@ -108,14 +108,13 @@ impl Agent {
 }
 
 async fn run(config: AgentConfig) -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut ending = Ending::listen()?;
     let agent = Running::start(config.agent).await?;
     // A reader that went away after the line it wanted is no reason to stop.
     if let Err(error) = announce(&agent) {
         warn!(%error, "standard output is closed");
     }
-    any(&mut terminate, &mut interrupt).await;
+    ending.next().await;
     info!("ending: a second signal ends at once");
     tokio::select! {
         ended = tokio::time::timeout(END_WAIT, agent.shutdown()) => match ended {
@@ -125,14 +124,7 @@ async fn run(config: AgentConfig) -> Result<(), Failure> {
             }
             Err(_) => Err(format!("not everything ended within {} seconds", END_WAIT.as_secs()).into()),
         },
-        () = any(&mut terminate, &mut interrupt) => Err("ended by a second signal before everything was finished".into()),
-    }
-}
-
-async fn any(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = ending.again() => Err("ended by a second signal before everything was finished".into()),
     }
 }
 

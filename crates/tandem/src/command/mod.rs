@@ -10,6 +10,7 @@ mod check;
 mod check_config;
 mod client;
 mod configure;
+mod ending;
 mod explain;
 mod export;
 mod here;

@@ -7,6 +7,7 @@ use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
+use super::ending::Ending;
 use super::settings::Settings;
 use super::{Failure, output};
 use crate::config::Config;
@@ -54,34 +55,20 @@ impl Serve {
 
 /// The signals that the service listens to, taken before anything is started.
 struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
+    ending: Ending,
     hang_up: Signal,
 }
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
+        Ok(Self { ending: Ending::listen()?, hang_up: signal(SignalKind::hangup())? })
     }
 
     /// Waits for what the admin wants next.
     async fn next(&mut self) -> Wish {
         tokio::select! {
-            _ = self.terminate.recv() => Wish::End,
-            _ = self.interrupt.recv() => Wish::End,
+            () = self.ending.next() => Wish::End,
             _ = self.hang_up.recv() => Wish::Reload,
-        }
-    }
-
-    /// Waits for SIGTERM or SIGINT.
-    async fn end(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
         }
     }
 }
@@ -96,7 +83,7 @@ async fn serve(config: Config, settings: &Settings) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let service = tokio::select! {
         started = Service::start(config.clone()) => started?,
-        () = signals.end() => return Ok(()),
+        () = signals.ending.next() => return Ok(()),
     };
     let running =
         Running { pid: process::id(), dns: service.dns_addrs(), api: Running::api_to_ask(&service.api_url()) };
@@ -158,7 +145,7 @@ async fn run_until_signal(
             }
             Err(_) => Err(format!("not everything ended within {} seconds", DRAIN_WAIT.as_secs()).into()),
         },
-        () = signals.end() => {
+        () = signals.ending.again() => {
             warn!("second signal: ending at once");
             Err("ended by a second signal before everything was finished".into())
         }
