@@ -73,6 +73,16 @@ impl ApiArgs {
         if self.api.is_some() { Ok(None) } else { Ok(Some(self.here.data_dir()?)) }
     }
 
+    /// The flags that a command typed after this one needs to reach the same API in the same way, a space before each.
+    pub(super) fn flags(&self) -> String {
+        let file = |name: &str, file: &Option<PathBuf>| match file {
+            Some(file) => format!(" --{name} {}", file.display()),
+            None => String::new(),
+        };
+        let api = self.api.as_ref().map(|api| format!(" --api {api}")).unwrap_or_default();
+        api + &file("token-file", &self.token_file) + &file("ca", &self.ca)
+    }
+
     /// The file of the certificate to trust, if one was named, from any folder.
     pub(super) fn absolute_ca(&self) -> Result<Option<PathBuf>, io::Error> {
         self.ca.as_deref().map(std::path::absolute).transpose()

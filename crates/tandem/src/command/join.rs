@@ -71,13 +71,7 @@ impl Join {
             output::line(format_args!("It ends {expires}."))?;
         }
         // What the file of tokens holds needs no flag again; a token elsewhere has to be named, and so has its API.
-        let mut flags = String::new();
-        if let Some(file) = own_file {
-            flags = format!(" --api {} --token-file {}", client.base(), file.display());
-            if let Some(ca) = &self.api.ca {
-                flags.push_str(&format!(" --ca {}", ca.display()));
-            }
-        }
+        let flags = own_file.map(|_| self.api.flags()).unwrap_or_default();
         Ok(output::line(format_args!("Next: tandem publish {domain} --target HOST:PORT --address ADDRESS{flags}"))?)
     }
 }

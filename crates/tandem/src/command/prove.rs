@@ -170,6 +170,12 @@ impl Prove {
         }
     }
 
+    /// What the next command needs, too.
+    fn flags(&self) -> String {
+        let key = self.node_key.as_ref().map(|file| format!(" --node-key {}", file.display()));
+        key.unwrap_or_default() + &self.api.flags()
+    }
+
     fn end(&self, domain: &DomainName, proof: &Value, waited: bool) -> Result<(), Failure> {
         let challenge = self.challenge(proof);
         let why = challenge["error"].as_str();
@@ -178,7 +184,7 @@ impl Prove {
             Some("valid") => {
                 let until = challenge["valid_until"].as_str().unwrap_or_default();
                 output::line(format_args!("{domain}: proved until {until}"))?;
-                Ok(output::line(format_args!("Next: tandem register {domain}"))?)
+                Ok(output::line(format_args!("Next: tandem register {domain}{}", self.flags()))?)
             }
             Some("invalid") => {
                 Err(format!("{domain} is not proved: {}; correct it, then run this again", why.unwrap_or("?")).into())
@@ -191,7 +197,7 @@ impl Prove {
                 .into())
             }
             _ if self.json => Ok(()),
-            _ => Ok(output::line(format_args!("Then: tandem prove {domain} --wait"))?),
+            _ => Ok(output::line(format_args!("Then: tandem prove {domain} --wait{}", self.flags()))?),
         }
     }
 }
