@@ -27,11 +27,24 @@ fn values_come_from_the_directory() {
         assert!(printed.lines().any(|printed| printed == line), "{line}: {printed}");
     }
     assert!(!printed.contains("203.0.113.7:"), "an example's address is left: {printed}");
-    let beside = |server| service.tandem(["configure", server, "--domain", "debug.ostel.me", "--agent"]);
-    let printed = beside("kamailio").success();
+    let beside = |server, how| service.tandem(["configure", server, "--domain", "debug.ostel.me", how]);
+    let printed = beside("kamailio", "--agent").success();
     let (settings, modules) = (printed.find("dns_cache_max_ttl=1\n").unwrap(), printed.find("loadmodule ").unwrap());
     assert!(printed.find("dns_cache_negative_ttl=10").unwrap() < settings && settings < modules, "{printed}");
-    assert!(beside("freeswitch").failure(1).contains("--agent"));
+    // Kamailio runs both in tests/it/peer/agent.rs.
+    let printed = beside("kamailio", "--agent=http").success();
+    assert!(printed.contains("jansson.so") && !printed.contains("route[NUMBER]"), "{printed}");
+    let printed = beside("kamailio", "--agent=redirect").success();
+    let route = printed.find("route[FEDERATION] {").unwrap();
+    assert!(
+        printed.contains("dns_cache_max_ttl=1\n") && printed[route..].contains("failure_route[REDIRECTED]"),
+        "{printed}"
+    );
+    assert_eq!(printed.matches("\nroute[FEDERATION]").count(), 1, "{printed}");
+    let printed = beside("freeswitch", "--agent").success();
+    assert!(printed.contains("/v1/freeswitch\" bindings=\"dialplan\"") && !printed.contains("mod_enum"), "{printed}");
+    assert!(beside("freeswitch", "--agent=redirect").failure(1).contains("--agent=http"));
+    assert!(beside("asterisk", "--agent").failure(1).contains("the agent's guide"));
     let unbound = service.tandem(["configure", "unbound"]).success();
     let port = service.dns_addr().port();
     assert!(unbound.contains(&format!("    stub-addr: 127.0.0.1@{port}\n")), "{unbound}");

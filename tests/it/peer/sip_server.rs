@@ -36,6 +36,13 @@ pub(super) enum Route {
     Configured,
 }
 
+impl Route {
+    /// Whether `tandem configure` printed what the server runs with, and not the guide.
+    const fn is_printed(self) -> bool {
+        matches!(self, Self::Configured | Self::Http(_) | Self::Redirect(_))
+    }
+}
+
 /// Who runs a server, and where.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Operator<'a> {
@@ -84,7 +91,7 @@ impl SipServer {
         std::fs::write(&configuration, fill(&script(operator))).expect("the scratch folder is writable");
         let tls = match (operator.printed, route) {
             (Some(printed), _) => read(&printed.join("tls.cfg")),
-            (None, Route::Configured) => configured(domain, address, "tls.cfg"),
+            (None, route) if route.is_printed() => configured(domain, address, route, "tls.cfg"),
             (None, _) => guide::snippet("kamailio.md", "tls.cfg"),
         };
         std::fs::write(folder.join("tls.cfg"), fill(&tls)).expect("the scratch folder is writable");
@@ -140,7 +147,7 @@ fn script(operator: Operator<'_>) -> String {
     let Operator { domain, address, route, printed, own, .. } = operator;
     let snippet = |name: &str| match (printed, route) {
         (Some(printed), _) => read(&printed.join(format!("{name}.cfg"))),
-        (None, Route::Configured) => configured(domain, address, &format!("{name}.cfg")),
+        (None, _) if route.is_printed() => configured(domain, address, route, &format!("{name}.cfg")),
         (None, _) => guide::snippet("kamailio.md", name),
     };
     let of_agent = || match printed {
@@ -156,14 +163,7 @@ fn script(operator: Operator<'_>) -> String {
             (Some("routes"), Route::Naptr) => text.push_str(&with_destination(&snippet("routes"), "")),
             (Some("settings"), Route::Naptr) => text.push_str(&(snippet("settings") + &snippet("naptr"))),
             (Some("settings"), Route::Agent) => text.push_str(&(snippet("settings") + &of_agent() + own)),
-            (Some("modules"), Route::Http(_)) => text.push_str(&(snippet("modules") + &snippet("agent-http-modules"))),
-            (Some("call"), Route::Http(_)) => text.push_str(&snippet("agent-http-call")),
-            (Some("routes"), Route::Http(_)) => text.push_str(&snippet("agent-http")),
-            (Some("routes"), Route::Redirect(_)) => {
-                // Behind all other modules, as the guide has it.
-                text.push_str(&snippet("agent-redirect-modules"));
-                text.push_str(&with_redirect(&snippet("routes"), &snippet("agent-redirect")));
-            }
+            (Some("settings"), Route::Redirect(_)) => text.push_str(&(snippet("settings") + &snippet("agent"))),
             (Some(name), _) => text.push_str(&snippet(name)),
             (None, _) => {
                 text.push_str(line);
@@ -179,9 +179,15 @@ fn read(file: &Path) -> String {
 }
 
 /// The piece that `tandem configure` has for `file`.
-fn configured(domain: &str, address: Ipv4Addr, file: &str) -> String {
+fn configured(domain: &str, address: Ipv4Addr, route: Route, file: &str) -> String {
     let address = address.to_string();
-    let arguments = ["configure", "kamailio", "--domain", domain, "--address", &address, "--zone", "e164.ostn.test"];
+    let mut arguments =
+        vec!["configure", "kamailio", "--domain", domain, "--address", &address, "--zone", "e164.ostn.test"];
+    arguments.extend(match route {
+        Route::Http(_) => Some("--agent=http"),
+        Route::Redirect(_) => Some("--agent=redirect"),
+        _ => None,
+    });
     super::configured::piece(&arguments, file)
 }
 
@@ -191,11 +197,4 @@ fn with_destination(routes: &str, destination: &str) -> String {
     assert_eq!(routes.lines().filter(|line| is_destination(line)).count(), 1, "one line says where calls go");
     let lines = routes.lines().map(|line| if is_destination(line) { destination.trim_end() } else { line });
     lines.map(|line| format!("{line}\n")).collect()
-}
-
-/// The routes with another one in place of the one to the federation.
-fn with_redirect(routes: &str, redirect: &str) -> String {
-    let begin = routes.find("route[FEDERATION]").expect("the guide has this route");
-    let end = begin + routes[begin..].find("\n}\n").expect("a route ends") + 3;
-    format!("{}{redirect}{}", &routes[..begin], &routes[end..])
 }

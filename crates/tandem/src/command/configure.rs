@@ -28,6 +28,7 @@ use super::{Failure, output};
 Examples:
   tandem configure kamailio --domain debug.ostn.test
   tandem configure kamailio --domain debug.ostn.test --output ./kamailio
+  tandem configure kamailio --domain debug.ostn.test --agent=http
   tandem configure freeswitch --domain debug.ostn.test --address 203.0.113.7
   tandem configure unbound --directory 203.0.113.53 --zone ostn.test
   tandem configure bind --policy --json")]
@@ -50,9 +51,10 @@ pub(super) struct Configure {
     /// Kamailio: members only, by the peers zone
     #[arg(long)]
     members_only: bool,
-    /// Kamailio: an agent is its name server (docs/guides/agent.md)
-    #[arg(long)]
-    agent: bool,
+    /// An agent on this host tells where members are (docs/guides/agent.md): Kamailio has it as its name server, asks it
+    /// for routes, or follows its redirects; FreeSWITCH asks it for its dialplan [default: Kamailio dns, FreeSWITCH http]
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true)]
+    agent: Option<Option<AgentWay>>,
     /// unbound, BIND: all members for all clients, by the policy zone
     #[arg(long)]
     policy: bool,
@@ -83,11 +85,22 @@ enum Server {
     Bind,
 }
 
+/// How a SIP server uses an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum AgentWay {
+    /// As its name server
+    Dns,
+    /// By HTTP
+    Http,
+    /// By following its redirects
+    Redirect,
+}
+
 /// Which of a server's ways to find members is wanted.
 #[derive(Debug, Clone, Copy, Default)]
 struct Ways {
     members_only: bool,
-    agent: bool,
+    agent: Option<AgentWay>,
     policy: bool,
 }
 
@@ -132,8 +145,10 @@ impl Configure {
         Ok(())
     }
 
-    const fn ways(&self) -> Ways {
-        Ways { members_only: self.members_only, agent: self.agent, policy: self.policy }
+    fn ways(&self) -> Ways {
+        let usual = if self.server == Server::Freeswitch { AgentWay::Http } else { AgentWay::Dns };
+        let agent = self.agent.map(|way| way.unwrap_or(usual));
+        Ways { members_only: self.members_only, agent, policy: self.policy }
     }
 
     fn facts(&self) -> Result<Facts, Failure> {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::super::Failure;
 use super::facts::Facts;
 use super::snippet::{AGENT, ASTERISK, BIND, FREESWITCH, KAMAILIO, OPENSIPS, UNBOUND, fill, snippet};
-use super::{Piece, Server, Ways};
+use super::{AgentWay, Piece, Server, Ways};
 
 /// The public tree of telephone numbers (RFC 6116 3.2).
 const PUBLIC_NUMBERS: &str = "e164.arpa";
@@ -13,6 +13,8 @@ const PUBLIC_NUMBERS: &str = "e164.arpa";
 const HASH: (&str, &str) = ("#", "");
 const SEMICOLON: (&str, &str) = (";", "");
 const XML: (&str, &str) = ("<!--", " -->");
+/// Where FreeSWITCH has its profile.
+const PROFILE_PLACE: &str = "sip_profiles/external.xml: these parameters in place of those of the same name";
 
 /// All of a server's configuration, in the order in which it is put in place.
 pub(super) fn pieces(server: Server, ways: Ways, facts: &Facts) -> Result<Vec<Piece>, Failure> {
@@ -23,14 +25,31 @@ pub(super) fn pieces(server: Server, ways: Ways, facts: &Facts) -> Result<Vec<Pi
     if members_only && server != Server::Kamailio {
         return Err("--members-only is for Kamailio".into());
     }
-    if agent && server != Server::Kamailio {
-        return Err("--agent is for Kamailio; for others see the agent's guide".into());
+    match (server, agent) {
+        (Server::Kamailio, Some(AgentWay::Http | AgentWay::Redirect)) if members_only => {
+            return Err("--members-only is for DNS; beside an agent set members_only in its [route]".into());
+        }
+        (Server::Kamailio, _) | (Server::Freeswitch, Some(AgentWay::Http)) | (_, None) => {}
+        (Server::Freeswitch, Some(_)) => return Err("FreeSWITCH asks an agent by HTTP: --agent=http".into()),
+        (_, Some(_)) => return Err("--agent is for Kamailio and FreeSWITCH; for others see the agent's guide".into()),
     }
     if policy && !matches!(server, Server::Unbound | Server::Bind) {
         return Err("--policy is for unbound and BIND".into());
     }
     Ok(match server {
         Server::Kamailio => {
+            let text = |name| values.fill(snippet(KAMAILIO, name));
+            let (modules, call, routes) = match agent {
+                None | Some(AgentWay::Dns) => (text("modules"), "call", kamailio_routes(facts, &values, members_only)?),
+                Some(AgentWay::Http) => {
+                    (text("modules") + &text("agent-http-modules"), "agent-http-call", text("agent-http"))
+                }
+                // Behind all other modules: it needs one of those that every configuration has.
+                Some(AgentWay::Redirect) => {
+                    let routes = replace_route(&text("routes"), "route[FEDERATION]", &text("agent-redirect"));
+                    (text("modules"), "call", text("agent-redirect-modules") + &routes)
+                }
+            };
             let mut pieces = vec![
                 take(KAMAILIO, "tls.cfg", "tls.cfg", "/etc/kamailio/tls.cfg", HASH),
                 take(
@@ -40,30 +59,34 @@ pub(super) fn pieces(server: Server, ways: Ways, facts: &Facts) -> Result<Vec<Pi
                     "kamailio.cfg, at the top, beside your other settings",
                     HASH,
                 ),
-                take(KAMAILIO, "modules", "modules.cfg", "kamailio.cfg, before all other modules", HASH),
+                piece("modules.cfg", "kamailio.cfg, before all other modules", HASH, modules),
                 take(
                     KAMAILIO,
-                    "call",
+                    call,
                     "call.cfg",
                     "kamailio.cfg, in request_route, where requests of your own, authenticated users arrive",
                     HASH,
                 ),
-                piece("routes.cfg", "kamailio.cfg, at the end", HASH, kamailio_routes(facts, &values, members_only)?),
+                piece("routes.cfg", "kamailio.cfg, at the end", HASH, routes),
             ];
-            if agent {
+            if matches!(agent, Some(AgentWay::Dns | AgentWay::Redirect)) {
                 let place = "kamailio.cfg, below the settings above: the agent is its name server";
                 pieces.insert(2, take(AGENT, "kamailio", "agent.cfg", place, HASH));
             }
             pieces
         }
-        Server::Freeswitch => vec![
+        Server::Freeswitch if agent.is_some() => vec![
+            take(FREESWITCH, "profile", "profile.xml", PROFILE_PLACE, XML),
             take(
                 FREESWITCH,
-                "profile",
-                "profile.xml",
-                "sip_profiles/external.xml: these parameters in place of those of the same name",
+                "xml_curl.conf.xml",
+                "xml_curl.conf.xml",
+                "autoload_configs/xml_curl.conf.xml, in place of what is there; load mod_xml_curl",
                 XML,
             ),
+        ],
+        Server::Freeswitch => vec![
+            take(FREESWITCH, "profile", "profile.xml", PROFILE_PLACE, XML),
             take(
                 FREESWITCH,
                 "dialplan",
@@ -138,6 +161,17 @@ fn kamailio_routes(facts: &Facts, values: &Values, members_only: bool) -> Result
     }
     let line = values.fill(snippet(KAMAILIO, "peers"));
     Ok(replace_line(&routes, "$du = ", line.trim_end()))
+}
+
+/// `text` with another route in place of the one that begins with `begin`.
+///
+/// # Panics
+///
+/// When there is none: a test takes it.
+fn replace_route(text: &str, begin: &str, route: &str) -> String {
+    let (before, rest) = text.split_once(begin).expect("the guide has this route");
+    let (_, after) = rest.split_once("\n}\n").expect("a route ends");
+    format!("{before}{route}{after}")
 }
 
 /// `text` with another line in place of the one that begins with `begin`.
