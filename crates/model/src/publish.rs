@@ -112,7 +112,8 @@ fn is_small(node: &Node, places: &Places<'_>) -> bool {
 }
 
 /// The NAPTR that maps a claim's numbers to a URI at `domain` (RFC 6116 3.4; ENUM-71 to ENUM-75): terminal, in the
-/// present syntax (ENUM-72, ENUM-73), without a flag behind the regexp (ENUM-61), never to a `tel:` URI (ENUM-74); below a block's wildcard it sees the whole number (ENUM-83).
+/// present syntax (ENUM-72, ENUM-73), without a flag behind the regexp (ENUM-61), never to a `tel:` URI (ENUM-74); below a
+/// block's wildcard it sees the whole number (ENUM-83).
 #[must_use]
 pub fn number_naptr(domain: &DomainName, claim: &NumberClaim) -> Naptr {
     let regexp = match claim {

@@ -1,8 +1,11 @@
 //! From an invitation to a published node, on a machine that has nothing but the code.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tandem_testkit::{Output, Service, Setup, run, tandem};
@@ -183,6 +186,33 @@ fn a_lost_answer_comes_again() {
     unused.tandem(["join", &code, "--api", service.api_url()]).success();
     assert_eq!(std::fs::read_to_string(unused.tokens()).unwrap(), first, "the same token");
     publish(&unused, "lab.ostn.test").success();
+}
+
+/// The domain becomes part of a file's name: a hostile directory must not choose which file.
+#[test]
+fn a_directory_that_answers_no_domain_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let api = format!("http://{}", listener.local_addr().unwrap());
+    let directory = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"}") {
+            let mut part = [0; 1024];
+            let len = stream.read(&mut part).unwrap();
+            assert_ne!(len, 0, "{}", String::from_utf8_lossy(&asked));
+            asked.extend_from_slice(&part[..len]);
+        }
+        let body = json!({"secret": "tandem_x", "names": ["../../../evil"]}).to_string();
+        let head =
+            format!("HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all((head + &body).as_bytes()).unwrap();
+    });
+    let node = Elsewhere::new();
+    let refused = node.tandem(["join", "tandem_invite_x", "--api", &api]).failure(1);
+    assert!(refused.contains("the answer holds no domain"), "{refused}");
+    assert!(!std::fs::read_to_string(node.tokens()).unwrap().contains("evil"));
+    directory.join().unwrap();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use serde_json::{Value, json};
+use tandem_model::DomainName;
 
 use super::client::{ApiArgs, Client, ClientError, Entry, Wallet, replace};
 use super::{Failure, output};
@@ -53,7 +54,9 @@ impl Join {
             }
         };
         let secret = answer["secret"].as_str().ok_or("the answer holds no token")?;
-        let domain = answer["names"][0].as_str().ok_or("the answer holds no domain")?;
+        // It becomes part of a file's name: whatever else a directory might say is none.
+        let domain = answer["names"][0].as_str().and_then(|name| DomainName::parse(name).ok());
+        let domain = domain.ok_or("the answer holds no domain")?.to_string();
         if let Some(file) = own_file {
             replace(file, format!("{secret}\n").as_bytes())
                 .map_err(|error| format!("the token cannot be written to {}: {error}", file.display()))?;
@@ -61,9 +64,9 @@ impl Join {
             wallet.write()?;
         } else {
             wallet.forget(code);
-            let (api, key) = (client.base().to_owned(), Some(wallet.key_file(domain)));
+            let (api, key) = (client.base().to_owned(), Some(wallet.key_file(&domain)));
             let ca = self.api.absolute_ca()?;
-            wallet.keep(Entry { api, domain: domain.to_owned(), token: secret.to_owned(), key, ca })?;
+            wallet.keep(Entry { api, domain: domain.clone(), token: secret.to_owned(), key, ca })?;
         }
         let file = own_file.unwrap_or_else(|| wallet.file());
         output::line(format_args!("{domain}: joined; the token is in {}", file.display()))?;
